@@ -1,0 +1,134 @@
+"""What the device keeps on its flash file system: serial number, settings, and the agent's one record.
+
+`/serial.txt` and `/config.json` are written at the factory and never by the agent. `/state.json` is replaced as a whole
+(temporary file, then rename), so that a power cut leaves the old record or the new one, nothing in between.
+"""
+
+import json
+import os
+
+from micropython import const
+
+from .errors import FinalError, RetryableError
+
+_SERIAL_MAX_CHARS = const(64)
+_FILE_MAX_BYTES = const(8192)
+
+DEFAULTS = {
+    "server": "http://api.gadgetkeeper.com",
+    "wifi": [],
+    "thing_name": "ThermometerDevice",
+    "temperature_property": "temperature",
+    "report_interval_s": 60,
+    "check_interval_s": 3600,
+    "onewire_pin": 4,
+}
+
+
+def is_id(value: object) -> bool:
+    """True for what may stand in a path, a header and a record as an Id or a key: 1 to 64 of A-Z a-z 0-9 . _ -"""
+    if not isinstance(value, str) or not 0 < len(value) <= _SERIAL_MAX_CHARS or value[0] == ".":
+        return False
+    for char in value:
+        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "._-"):
+            return False
+    return True
+
+
+class Store:
+    """The device's files below `root`. `state` is the agent's record; change it, then `save()`."""
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root
+        self._saved = ""
+        self.state: dict = {}
+        self._load()
+
+    def serial_number(self) -> str:
+        """The serial number from `/serial.txt`. FinalError when there is none or it cannot be one."""
+        try:
+            text = self._read("serial.txt").strip()
+        except OSError:
+            raise FinalError("no_serial", "/serial.txt is missing: write the serial number into it")
+        except ValueError:  # not UTF-8
+            text = "?"
+        if not text:
+            raise FinalError("no_serial", "/serial.txt is empty: write the serial number into it")
+        if not is_id(text):
+            raise FinalError("bad_serial", "/serial.txt does not hold a serial number like THERM00000000000001")
+        return text
+
+    def config(self) -> dict:
+        """The settings: `/config.json` over DEFAULTS. FinalError when the file is there but cannot be used."""
+        settings = DEFAULTS.copy()
+        try:
+            given = json.loads(self._read("config.json"))
+        except OSError:
+            return settings
+        except ValueError:
+            raise FinalError("bad_config", "/config.json is not JSON: correct it, or remove it for the defaults")
+        if not isinstance(given, dict):
+            raise FinalError("bad_config", "/config.json is not a JSON object: correct it, or remove it for the defaults")
+        for name, default in DEFAULTS.items():
+            value = given.get(name, default)
+            # The value is not shown: it may be a password in the wrong place.
+            if type(value) is not type(default) or (name.endswith("_s") and value < 1):
+                raise FinalError("bad_config", "/config.json: {} needs a value like {}".format(name, json.dumps(default)))
+            settings[name] = value
+        return settings
+
+    def save(self) -> None:
+        """Make `state` the record on flash; nothing is written when nothing changed.
+
+        RetryableError when the flash is full or fails; the old record is then still whole."""
+        text = json.dumps(self.state)
+        if text == self._saved:
+            return
+        try:
+            with open(self._root + "state.new", "w") as file:
+                file.write(text)
+            os.rename(self._root + "state.new", self._root + "state.json")
+        except OSError as error:
+            raise RetryableError("state_not_saved", "/state.json cannot be written ({})".format(error))
+        self._saved = text
+
+    def _load(self) -> None:
+        # A torn, empty or foreign record means: start from what the flash and the server say.
+        try:
+            text = self._read("state.json")
+            state = json.loads(text)
+        except (OSError, ValueError):
+            return
+        if isinstance(state, dict):
+            self.state = {name: value for name, value in state.items() if _KINDS.get(name, _never)(value)}
+            self._saved = text
+
+    def _read(self, name: str) -> str:
+        with open(self._root + name) as file:
+            return file.read(_FILE_MAX_BYTES)
+
+
+def _never(value: object) -> bool:
+    return False
+
+
+def _is_flag(value: object) -> bool:
+    return value is True or value is False
+
+
+def _is_update(value: object) -> bool:
+    return isinstance(value, dict) and is_id(value.get("versionId")) and isinstance(value.get("slot"), str)
+
+
+# The record's members and what each may hold; anything else on flash is not believed.
+_KINDS = {
+    "thingId": is_id,
+    "apiKey": is_id,
+    "renamed": _is_flag,
+    "versionId": is_id,
+    "slot": is_id,
+    "image": is_id,
+    "confirmed": _is_flag,
+    "update": _is_update,
+    "quarantined": is_id,
+}
