@@ -22,8 +22,8 @@ _SPACE = b" \t\r\n"
 
 
 def open_body(reply):
-    """The reply's body as something with `readinto(view) -> count`, 0 at the end. `size_bytes` is what it will give,
-    None when the server did not say."""
+    """The reply's body as something with `readinto(view) -> count`, 0 at the end. `size_bytes` is what it will give at
+    most, None when the server did not say; `surplus_bytes` is how much lower the truth may be."""
     kind = reply.headers.get("content-type", "").lower()
     length = reply.headers.get("content-length", "")
     if "octet-stream" in kind:
@@ -33,6 +33,8 @@ def open_body(reply):
 
 class RawBody:
     """The image as it is."""
+
+    surplus_bytes = 0
 
     def __init__(self, reply, length_bytes: "int | None") -> None:
         self.size_bytes = length_bytes
@@ -55,7 +57,8 @@ class JsonBody:
         self._closed = False  # the firmware's closing quote has been seen
         self._in_object = False
         self._find_firmware()
-        # What is left is base64 and the closing quote; an object has more text behind it, so this may be a little high.
+        # What is left is base64, perhaps padded, and the closing quote; an object may have more text behind it.
+        self.surplus_bytes = _AROUND_MAX_BYTES if self._in_object else 2
         self.size_bytes = None if length_bytes is None else (length_bytes - self._around - 1) // 4 * 3
 
     def readinto(self, view: memoryview) -> int:
@@ -88,14 +91,15 @@ class JsonBody:
         escape = b""
         if b"\\" in text:
             text, escape = _unescape(text)
-        spare = len(text) & 3
         if self._closed:
-            if spare or escape:
+            if len(text) & 3 or escape:
                 raise _not_base64()
             self._finish()
             return _a2b(text, True)
-        self._held = text[len(text) - spare :] + escape
-        return _a2b(text[: len(text) - spare], False)
+        # The last whole quantum waits as well: it may be the padded one, which only the closing quote tells.
+        whole = (len(text) - 1) & ~3 if text else 0
+        self._held = text[whole:] + escape
+        return _a2b(text[:whole], False)
 
     # What surrounds the firmware: a small JSON reader, a byte at a time.
 
@@ -235,6 +239,6 @@ def _unescape(text: bytes) -> "tuple[bytes, bytes]":
             code = int(str(escape[2:], "ascii"), 16)
         except ValueError:
             code = 0
-        if escape[1:2] != b"u" or not 0x20 < code < 0x7F:
+        if escape[1:2] != b"u" or not 0x20 < code < 0x7F or code == _BACKSLASH:
             raise _not_base64()
         text = text.replace(escape, bytes([code]))

@@ -16,45 +16,50 @@ _MAGIC = const(0xE9)
 _DESCRIPTOR_MAGIC = const(0xABCD5432)
 _SEGMENTS_MAX = const(16)
 _HASH_BYTES = const(32)
-_CHIPS = {0: "ESP32", 2: "ESP32-S2", 5: "ESP32-C3", 9: "ESP32-S3", 12: "ESP32-C2", 13: "ESP32-C6", 16: "ESP32-H2"}
+_CHIPS = {
+    0: "ESP32",
+    2: "ESP32-S2",
+    5: "ESP32-C3",
+    9: "ESP32-S3",
+    12: "ESP32-C2",
+    13: "ESP32-C6",
+    16: "ESP32-H2",
+}
 
 
-def check_head(head, running_head, slot_bytes: int, size_bytes: "int | None") -> None:
-    """Judge an image by its first HEAD_BYTES, next to the running image's. BadImage says what is wrong with it.
-
-    `size_bytes` is what the server announced, None when it did not."""
+def check_head(head, running_head) -> None:
+    """Judge an image by its first HEAD_BYTES, next to the running image's. BadImage says what is wrong with it."""
     if len(head) < HEAD_BYTES or head[0] != _MAGIC:
-        raise BadImage("not_an_image", "the firmware is no ESP32 image (it begins with {})".format(_hex(head[:4])))
+        raise BadImage("not_an_image", f"the firmware is no ESP32 image (it begins with {_hex(head[:4])})")
     if not 1 <= head[1] <= _SEGMENTS_MAX:
-        raise BadImage("bad_segments", "the firmware's header names {} segments".format(head[1]))
+        raise BadImage("bad_segments", f"the firmware's header names {head[1]} segments")
     chip = _chip(head)
     if chip != _chip(running_head):
-        names = [_CHIPS.get(number, "chip {}".format(number)) for number in (chip, _chip(running_head))]
-        raise BadImage("wrong_chip", "the firmware is for {}, this board is {}".format(names[0], names[1]))
+        names = [_CHIPS.get(number, f"chip {number}") for number in (chip, _chip(running_head))]
+        raise BadImage("wrong_chip", f"the firmware is for {names[0]}, this board is {names[1]}")
     if struct.unpack_from("<I", head, 32)[0] != _DESCRIPTOR_MAGIC:
         raise BadImage("not_an_app", "the firmware has no app descriptor: publish the app alone, not a combined image")
     if head[23] != 1:
         raise BadImage("no_hash", "the firmware has no SHA-256 at its end")
-    if size_bytes is not None and size_bytes > slot_bytes:
-        raise too_big(slot_bytes)
 
 
 def too_big(slot_bytes: int) -> BadImage:
     """The error for an image that does not fit its slot."""
-    return BadImage("image_too_big", "the firmware is larger than the slot's {} bytes".format(slot_bytes))
+    return BadImage("image_too_big", f"the firmware is larger than the slot's {slot_bytes} bytes")
 
 
-def check_slot(slot, size_bytes: int, buffer) -> str:
-    """Judge the image of `size_bytes` in `slot` as a whole, read back from flash; its SHA-256 in hex.
+def check_slot(slot, size_bytes: "int | None", buffer) -> None:
+    """Judge the image in `slot` as a whole, read back from flash. BadImage when it is not what its hash says.
 
-    `buffer` is one sector of scratch memory. BadImage when it is not whole or not what its hash says."""
+    `size_bytes` is how many bytes were written, None when only the image itself can tell; `buffer` is one sector of
+    scratch memory."""
     import hashlib
 
-    end = _end_of_segments(slot, size_bytes)
-    end = (end + 16) // 16 * 16  # the checksum is the last byte of the padding to 16
-    if end + _HASH_BYTES != size_bytes:
+    end = _hash_at(slot, slot.info()[3] if size_bytes is None else size_bytes)
+    if size_bytes is not None and end + _HASH_BYTES != size_bytes:
         raise BadImage(
-            "wrong_length", "the firmware is {} bytes long, its segments say {}".format(size_bytes, end + _HASH_BYTES)
+            "wrong_length",
+            f"the firmware is {size_bytes} bytes long, its segments say {end + _HASH_BYTES}",
         )
     digest = hashlib.sha256()
     view = memoryview(buffer)
@@ -67,7 +72,6 @@ def check_slot(slot, size_bytes: int, buffer) -> str:
     slot.readblocks(end // sector_bytes, appended, end % sector_bytes)
     if digest.digest() != bytes(appended):
         raise BadImage("wrong_hash", "the firmware on flash does not match its SHA-256")
-    return _hex(appended)
 
 
 def fingerprint(slot) -> str:
@@ -77,18 +81,19 @@ def fingerprint(slot) -> str:
     return _hex(part)
 
 
-def _end_of_segments(slot, size_bytes: int) -> int:
+def _hash_at(slot, limit_bytes: int) -> int:
+    """Where the image's appended SHA-256 begins: after its segments, its checksum, and the padding to 16."""
     header = bytearray(8)
     slot.readblocks(0, header, 0)
     at = 24
     for _ in range(header[1]):
-        if at + 8 > size_bytes:
-            raise BadImage("truncated", "the firmware ends within its segments")
+        if at + 8 > limit_bytes:
+            break
         slot.readblocks(at // 4096, header, at % 4096)
-        length = struct.unpack("<II", header)[1]
-        at += 8 + length
-    if at > size_bytes:
-        raise BadImage("truncated", "the firmware ends within its segments")
+        at += 8 + struct.unpack("<II", header)[1]
+    at = (at + 16) // 16 * 16
+    if at + _HASH_BYTES > limit_bytes:
+        raise BadImage("truncated", "the firmware ends before its segments do")
     return at
 
 
@@ -97,4 +102,4 @@ def _chip(head) -> int:
 
 
 def _hex(data) -> str:
-    return "".join("{:02x}".format(byte) for byte in data)
+    return "".join(f"{byte:02x}" for byte in data)

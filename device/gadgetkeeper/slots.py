@@ -46,6 +46,7 @@ class Slots:
         slot = self.running.get_next_update()
         if slot.info()[2] == self.running.info()[2]:
             raise FinalError("no_slots", "the partition table has no second OTA slot")
+        self._hold_running()
         return slot
 
     def state(self, slot) -> "int | None":
@@ -73,7 +74,7 @@ class Slots:
         try:
             slot.set_boot()
         except OSError as error:
-            raise BadImage("refused_by_chip", "the chip's own check refuses the firmware ({})".format(error))
+            raise BadImage("refused_by_chip", f"the chip's own check refuses the firmware ({error})")
 
     def mark_valid(self) -> None:
         """End the trial: the running firmware stays. RetryableError when the mark did not stick."""
@@ -83,7 +84,16 @@ class Slots:
             raise RetryableError("not_marked", "another slot than the running one is chosen for the next boot")
         self._partition.mark_app_valid_cancel_rollback()
         if self.state(self.running) != VALID:
-            raise RetryableError("not_marked", "the mark for {} did not reach otadata".format(label(self.running)))
+            raise RetryableError("not_marked", f"the mark for {label(self.running)} did not reach otadata")
+
+    def _hold_running(self) -> None:
+        """Have the boot loader stay with the running firmware, should it have fallen back to it.
+
+        It falls back from an image that it cannot load and leaves otadata as it is: the free slot is then still
+        chosen, as proven, and whatever is written into it would boot without a trial."""
+        if not self._same(self.chosen(), self.running):
+            self.running.set_boot()
+            self._partition.mark_app_valid_cancel_rollback()
 
     def _records(self):
         record = bytearray(_RECORD_BYTES)

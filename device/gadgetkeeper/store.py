@@ -14,6 +14,10 @@ from .errors import FinalError, RetryableError
 _SERIAL_MAX_CHARS = const(64)
 _FILE_MAX_BYTES = const(8192)
 
+# The phases of an update under way.
+DOWNLOAD = "download"  # the slot holds anything between the old image and the new one
+ARMED = "armed"  # the slot holds the new image, checked; the boot loader has been told, or is about to be
+
 DEFAULTS = {
     "server": "http://api.gadgetkeeper.com",
     "wifi": [],
@@ -29,14 +33,11 @@ def is_id(value: object) -> bool:
     """True for what may stand in a path, a header and a record as an Id or a key: 1 to 64 of A-Z a-z 0-9 . _ -"""
     if not isinstance(value, str) or not 0 < len(value) <= _SERIAL_MAX_CHARS or value[0] == ".":
         return False
-    for char in value:
-        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "._-"):
-            return False
-    return True
+    return all("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "._-" for char in value)
 
 
 class Store:
-    """The device's files below `root`. `state` is the agent's record; change it, then `save()`."""
+    """The device's files below `root`. `state` is the agent's record; it is changed with `keep`."""
 
     def __init__(self, root: str = "/") -> None:
         self._root = root
@@ -68,19 +69,25 @@ class Store:
         except ValueError:
             raise FinalError("bad_config", "/config.json is not JSON: correct it, or remove it for the defaults")
         if not isinstance(given, dict):
-            raise FinalError("bad_config", "/config.json is not a JSON object: correct it, or remove it for the defaults")
+            raise FinalError(
+                "bad_config", "/config.json is not a JSON object: correct it, or remove it for the defaults"
+            )
         for name, default in DEFAULTS.items():
             value = given.get(name, default)
             # The value is not shown: it may be a password in the wrong place.
             if type(value) is not type(default) or (name.endswith("_s") and value < 1):
-                raise FinalError("bad_config", "/config.json: {} needs a value like {}".format(name, json.dumps(default)))
+                raise FinalError("bad_config", f"/config.json: {name} needs a value like {json.dumps(default)}")
             settings[name] = value
         return settings
 
-    def save(self) -> None:
-        """Make `state` the record on flash; nothing is written when nothing changed.
-
-        RetryableError when the flash is full or fails; the old record is then still whole."""
+    def keep(self, **members: object) -> None:
+        """Put these members into the record and the record onto flash; None removes one. Nothing is written when
+        nothing changed. RetryableError when the flash is full or fails; the old record on it is then still whole."""
+        for name in members:
+            if members[name] is None:
+                self.state.pop(name, None)
+            else:
+                self.state[name] = members[name]
         text = json.dumps(self.state)
         if text == self._saved:
             return
@@ -89,8 +96,14 @@ class Store:
                 file.write(text)
             os.rename(self._root + "state.new", self._root + "state.json")
         except OSError as error:
-            raise RetryableError("state_not_saved", "/state.json cannot be written ({})".format(error))
+            raise RetryableError("state_not_saved", f"/state.json cannot be written ({error})")
         self._saved = text
+
+    def keep_credentials(self, thing_id: str, api_key: str) -> None:
+        """Put an activation's result into the record. What was done for another thing counts no more."""
+        if self.state.get("thingId") != thing_id:
+            self.state["renamed"] = self.state["confirmed"] = False
+        self.keep(thingId=thing_id, apiKey=api_key)
 
     def _load(self) -> None:
         # A torn, empty or foreign record means: start from what the flash and the server say.
@@ -117,7 +130,13 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_update(value: object) -> bool:
-    return isinstance(value, dict) and is_id(value.get("versionId")) and isinstance(value.get("slot"), str)
+    return (
+        isinstance(value, dict)
+        and is_id(value.get("versionId"))
+        and is_id(value.get("slot"))
+        and isinstance(value.get("attempts"), int)
+        and (value.get("phase") == DOWNLOAD or (value.get("phase") == ARMED and is_id(value.get("image"))))
+    )
 
 
 # The record's members and what each may hold; anything else on flash is not believed.

@@ -37,7 +37,7 @@ def request(method: str, url: str, data: "bytes | None" = None, headers: "dict |
 
     RetryableError when the server cannot be reached or does not answer; FinalError for a redirect or a bad address."""
     host, port, path = _split(url)
-    sent = {"Host": host if port == 80 else "{}:{}".format(host, port), "Connection": "close"}
+    sent = {"Host": host if port == 80 else f"{host}:{port}", "Connection": "close"}
     sent.update(headers or {})
     if method != "GET":
         sent["Content-Length"] = str(len(data or b""))
@@ -53,9 +53,9 @@ def request(method: str, url: str, data: "bytes | None" = None, headers: "dict |
     except AgentError:
         raise
     except _Redirect as error:
-        raise FinalError("redirect", "{} redirects to {}: set the server address to where it lives".format(host, error))
+        raise FinalError("redirect", f"{host} redirects to {error}: set the server address to where it lives")
     except Exception as error:  # urequests raises whatever a server's bytes make it stumble over
-        raise RetryableError("no_answer", "{} does not answer ({})".format(host, _reason(error)))
+        raise RetryableError("no_answer", f"{host} does not answer ({_reason(error)})")
 
 
 def _urequest(urequests, method: str, url: str, data: "bytes | None", headers: dict) -> "Reply":
@@ -85,8 +85,8 @@ def _request(method: str, host: str, port: int, path: str, data: "bytes | None",
     try:
         raw.settimeout(_CONNECT_TIMEOUT_S)
         raw.connect(address[-1])
-        lines = ["{} {} HTTP/1.1".format(method, path)]
-        lines += ["{}: {}".format(name, headers[name]) for name in headers]
+        lines = [f"{method} {path} HTTP/1.1"]
+        lines += [f"{name}: {headers[name]}" for name in headers]
         head = "\r\n".join(lines) + "\r\n\r\n"
         _send(raw, head.encode() + (data or b""))
         reply = Reply(raw, 0, {})
@@ -138,7 +138,7 @@ class Reply:
         count = self._receive(view)
         if self._left is not None:
             if count == 0:
-                raise RetryableError("body_cut", "the answer broke off, {} bytes were still to come".format(self._left))
+                raise RetryableError("body_cut", f"the answer broke off, {self._left} bytes were still to come")
             self._left -= count
             if self._chunked and self._left == 0:
                 self._line()  # the line end after the chunk's data
@@ -155,7 +155,7 @@ class Reply:
         size = 0
         while True:
             if size == _JSON_MAX_BYTES:
-                raise RetryableError("bad_answer", "the answer is longer than {} bytes".format(_JSON_MAX_BYTES))
+                raise RetryableError("bad_answer", f"the answer is longer than {_JSON_MAX_BYTES} bytes")
             count = self.readinto(view[size:])
             if count == 0:
                 break
@@ -188,7 +188,7 @@ class Reply:
         self._ended = False
         length = self.headers.get("content-length")
         if self._chunked or self.status_code in (204, 304):
-            self._left: "int | None" = 0
+            self._left: int | None = 0
         elif length is None:
             self._left = None  # the body ends with the connection; its content must show whether it is whole
         elif length.isdigit():
@@ -217,7 +217,7 @@ class Reply:
             if self._one == b"\n":
                 return bytes(line).rstrip(b"\r")
             if len(line) == _LINE_MAX_BYTES:
-                raise RetryableError("bad_answer", "the answer has a line longer than {} bytes".format(_LINE_MAX_BYTES))
+                raise RetryableError("bad_answer", f"the answer has a line longer than {_LINE_MAX_BYTES} bytes")
             line.extend(self._one)
 
     def _receive(self, view) -> int:
@@ -232,14 +232,14 @@ class Reply:
                 count = self._read(view)
             except OSError as error:
                 if error.errno != _EAGAIN:
-                    raise RetryableError("body_cut", "the connection broke ({})".format(_reason(error)))
+                    raise RetryableError("body_cut", f"the connection broke ({_reason(error)})")
                 count = None
             if count is not None:
                 return count
 
 
 def _keep_header(line: bytes, kept: dict) -> None:
-    name, colon, value = line.partition(b":")
+    name, _, value = line.partition(b":")
     try:
         name = str(name, "utf-8").strip().lower()
         if name in _KEPT_HEADERS:
@@ -256,13 +256,13 @@ def _send(raw, data: bytes) -> None:
 
 def _split(url: str) -> "tuple[str, int, str]":
     scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
+    host, _, path = rest.partition("/")
     host, colon, port = host.partition(":")
     if scheme != "http":
-        raise FinalError("bad_server", "server address {}: it must begin with http://".format(url))
+        raise FinalError("bad_server", f"server address {url}: it must begin with http://")
     number = int(port) if port.isdigit() else 0 if colon else 80
     if not host or not 0 < number < 65536:
-        raise FinalError("bad_server", "server address {}: it must be like http://host or http://host:8080".format(url))
+        raise FinalError("bad_server", f"server address {url}: it must be like http://host or http://host:8080")
     return host, number, "/" + path
 
 

@@ -1,0 +1,83 @@
+"""The board: the only module that knows the hardware. Nothing here touches it at import."""
+
+import time
+
+import machine
+from esp32 import Partition  # noqa: F401  for slots.Slots
+from micropython import const
+
+_WIFI_TIMEOUT_MS = const(20000)
+_POLL_MS = const(100)
+_SLICE_MS = const(1000)
+_CONVERSION_MS = const(750)  # DS18B20, 12 bits
+
+watchdog = None  # set by boot.py, which arms it for a trial
+_trial_over = False
+
+
+def end_trial() -> None:
+    """From now on `feed` keeps a watchdog quiet that was armed for a trial; before, the trial's time runs out."""
+    global _trial_over
+    _trial_over = True
+
+
+def feed() -> None:
+    """Tell the watchdog, if one is armed, that the program still moves."""
+    if watchdog and _trial_over:
+        watchdog.feed()
+
+
+def wait(duration_ms: int) -> None:
+    """Sleep, feeding the watchdog."""
+    while duration_ms > 0:
+        feed()
+        time.sleep_ms(min(duration_ms, _SLICE_MS))
+        duration_ms -= _SLICE_MS
+
+
+def reset() -> None:
+    """Restart the chip, through the boot loader. Does not return."""
+    machine.reset()
+
+
+def connect(networks: list) -> None:
+    """Join the first of the WiFi networks, [[name, password], ...], that takes us. RetryableError when none does."""
+    import network
+    from gadgetkeeper.errors import RetryableError
+
+    wlan = network.WLAN(network.STA_IF)
+    wlan.active(True)
+    if not networks or wlan.isconnected():
+        return
+    for name, password in networks:
+        wlan.connect(name, password)
+        for _ in range(_WIFI_TIMEOUT_MS // _POLL_MS):
+            if wlan.isconnected():
+                return
+            wait(_POLL_MS)
+        wlan.disconnect()
+    names = ", ".join(name for name, _ in networks)
+    raise RetryableError("no_wifi", f"WiFi: cannot join {names}")
+
+
+def sensor_celsius(pin: int) -> "float | None":
+    """What the DS18B20 on this pin measures; None when there is none."""
+    import ds18x20
+    import onewire
+
+    bus = ds18x20.DS18X20(onewire.OneWire(machine.Pin(pin)))
+    found = bus.scan()
+    if not found:
+        return None
+    bus.convert_temp()
+    time.sleep_ms(_CONVERSION_MS)
+    return bus.read_temp(found[0])
+
+
+def chip_celsius() -> float:
+    """The chip's own temperature: rough, and above the room's."""
+    import esp32
+
+    if hasattr(esp32, "mcu_temperature"):  # all chips but the first ESP32, which gives Fahrenheit
+        return esp32.mcu_temperature()
+    return (esp32.raw_temperature() - 32) / 1.8
