@@ -76,7 +76,7 @@ class Api:
         answer = self._object(call)
         name = answer.get("name")
         version_id = _id(answer, "id", call)
-        return version_id, name if is_id(name) else version_id
+        return version_id, str(name) if is_id(name) else version_id
 
     def _object(self, call: str, **names: str) -> dict:
         reply = self._call(call, **names)
@@ -123,4 +123,4 @@ def _id(answer: dict, member: str, call: str) -> str:
     value = answer.get(member)
     if not is_id(value):
         raise RetryableError("bad_answer", f"{call}: the answer has no {member}")
-    return value
+    return str(value)

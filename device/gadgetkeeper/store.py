@@ -18,7 +18,7 @@ _FILE_MAX_BYTES = const(8192)
 DOWNLOAD = "download"  # the slot holds anything between the old image and the new one
 ARMED = "armed"  # the slot holds the new image, checked; the boot loader has been told, or is about to be
 
-DEFAULTS = {
+DEFAULTS: dict = {
     "server": "http://api.gadgetkeeper.com",
     "wifi": [],
     "thing_name": "ThermometerDevice",

@@ -112,6 +112,7 @@ class Reply:
         self._poller = select.poll()
         self._poller.register(raw, select.POLLIN)
         self._one = bytearray(1)
+        self._left: int | None = 0  # bytes of the body, or of its chunk, still to come
         self._deadline_ms = time.ticks_add(time.ticks_ms(), _TOTAL_MS)
         raw.setblocking(False)  # with poll, a read gives what is there and every wait has a limit
         self._set_length()
@@ -188,7 +189,7 @@ class Reply:
         self._ended = False
         length = self.headers.get("content-length")
         if self._chunked or self.status_code in (204, 304):
-            self._left: int | None = 0
+            self._left = 0
         elif length is None:
             self._left = None  # the body ends with the connection; its content must show whether it is whole
         elif length.isdigit():
@@ -239,9 +240,9 @@ class Reply:
 
 
 def _keep_header(line: bytes, kept: dict) -> None:
-    name, _, value = line.partition(b":")
+    field, _, value = line.partition(b":")
     try:
-        name = str(name, "utf-8").strip().lower()
+        name = str(field, "utf-8").strip().lower()
         if name in _KEPT_HEADERS:
             kept[name] = str(value, "utf-8").strip()
     except ValueError:  # not UTF-8: none of ours
