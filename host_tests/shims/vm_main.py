@@ -1,0 +1,49 @@
+"""Power-on of the virtual chip on the MicroPython VM: `vm_main.py FLASH_FILE CONTROL_FD RUNNING_LABEL WORLD_JSON`.
+
+Does what the ESP32 port does: mounts the file system, runs boot.py, then main.py. The host's files are out of sight.
+"""
+
+import json
+import sys
+import time
+
+import chip
+import ds18x20
+import esp32
+import flash
+import machine
+import network
+import onewire
+import requests
+import vfs
+
+_path, _fd, _running, _world = sys.argv[1:]
+chip.power_on(flash.Flash(open(_path, "r+b")), json.loads(_world), _running, open(int(_fd), "wb"))
+for _module in (chip, ds18x20, esp32, machine, network, onewire):
+    sys.modules[_module.__name__] = _module
+sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
+
+vfs.umount("/")
+vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
+sys.path[:] = ["", ".frozen", "/lib"]
+sys.argv[:] = []
+
+
+def _run(name):
+    try:
+        execfile(name, {"__name__": "__main__"})  # noqa: F821
+    except Exception as error:
+        if not (isinstance(error, OSError) and error.args[0] == 2 and name == "boot.py"):
+            sys.print_exception(error)
+
+
+_behaviour = chip.world.get("behaviour")
+if _behaviour == "crash":
+    chip.reset("panic: the firmware crashed")
+if _behaviour == "offline":
+    chip.world["wifi"] = {}
+_run("boot.py")
+while _behaviour == "hang":
+    time.sleep(1)
+_run("main.py")
+chip.tell("ended")
