@@ -57,7 +57,7 @@ class FirmwareFiles:
             os.chmod(name, 0o444)
             os.replace(name, self.path(digest.hexdigest()))
         except BaseException:
-            os.unlink(name)
+            Path(name).unlink(missing_ok=True)
             raise
         return digest.hexdigest(), size_bytes
 

@@ -57,21 +57,21 @@ def running(
     from .model import Database
 
     data_dir = Path(data_dir)
-    try:
-        files = FirmwareFiles(data_dir / "firmware")
-        database = Database(data_dir / "gadgetkeeper.sqlite")
-        if password is None:
-            password = own_password(data_dir)
-    except (OSError, DatabaseError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise ServingError(f"cannot use the data directory {data_dir}: {reason}") from error
+    # First the port: a second server started by mistake ends here, before it touches the records of the first.
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError, UnicodeError) as error:
-        database.close()
         raise ServingError(f"cannot listen on {host} port {port}: {error}") from error
     with listener:
+        try:
+            files = FirmwareFiles(data_dir / "firmware")
+            database = Database(data_dir / "gadgetkeeper.sqlite")
+            if password is None:
+                password = own_password(data_dir)
+        except (OSError, DatabaseError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise ServingError(f"cannot use the data directory {data_dir}: {reason}") from error
         context = Context(database, files, firmware_form, password)
         config = uvicorn.Config(
             create_app(context),

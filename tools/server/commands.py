@@ -1,0 +1,185 @@
+"""The vendor's commands: each a few calls to a running server, and what it prints."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from tools.firmware import FirmwareError, extract_app
+
+from .client import Vendor, VendorError
+
+_DESCRIPTOR = slice(32, 36)
+_DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
+
+
+class UsageError(Exception):
+    """The command cannot be meant like this."""
+
+
+def create_product(vendor: Vendor, options: argparse.Namespace) -> None:
+    template = _pick("template", vendor.templates(), options.template)
+    product = vendor.create_product(options.name, template["id"], options.description)
+    print(f"product {product['name']} created: {product['id']}")
+
+
+def list_products(vendor: Vendor, options: argparse.Namespace) -> None:
+    names = {template["id"]: template["name"] for template in vendor.templates()}
+    rows = [(product["name"], product["id"], names[product["templateId"]]) for product in vendor.products()]
+    _show(("product", "Id", "template"), rows)
+
+
+def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
+    serials = list(options.serials)
+    if options.file:
+        serials += options.file.read_text(errors="replace").split()
+    if not serials:
+        raise UsageError("no serial number is given")
+    product = _pick("product", vendor.products(), options.product)
+    vendor.add_serials(product["id"], serials)
+    print(f"{len(serials)} serial number{'s' * (len(serials) > 1)} added to {product['name']}")
+
+
+def create_template(vendor: Vendor, options: argparse.Namespace) -> None:
+    template = vendor.create_template(options.name, options.description)
+    print(f"template {template['name']} created: {template['id']}")
+
+
+def list_templates(vendor: Vendor, options: argparse.Namespace) -> None:
+    rows = [(found["name"], found["id"], _name(found["targetVersion"])) for found in vendor.templates()]
+    _show(("template", "Id", "target"), rows)
+
+
+def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
+    template = _pick("template", vendor.templates(), options.template)
+    with _app_file(options.file, options.extract_app) as path, _progress(path.stat().st_size) as progress:
+        version = vendor.create_version(template["id"], path, options.description, progress)
+    print(f"version {version['name']} created: {version['id']}, {version['sizeBytes']} bytes")
+
+
+def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
+    template = _pick("template", vendor.templates(), options.template)
+    rows = []
+    for version in vendor.versions(template["id"]):
+        is_target = bool(template["targetVersion"]) and version["id"] == template["targetVersion"]["id"]
+        rows.append((version["name"], version["id"], str(version["sizeBytes"]), version["createdAt"]))
+        rows[-1] += ("target" if is_target else "", version["description"])
+    _show(("version", "Id", "bytes", "created", "target", "description"), rows)
+
+
+def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
+    template = _pick("template", vendor.templates(), options.template)
+    version = _pick("version", vendor.versions(template["id"]), options.version)
+    vendor.set_target(template["id"], version["id"])
+    print(f"target of {template['name']}: version {version['name']}")
+
+
+def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
+    rows = []
+    for thing in vendor.things():
+        versions = (_name(thing["currentVersion"]), _name(thing["targetVersion"]))
+        rows.append((thing["serialNumber"], thing["name"], thing["id"], *versions, thing["status"]))
+    _show(("serial number", "name", "Id", "current", "target", "status"), rows)
+
+
+def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    thing = _pick("thing", vendor.things(), options.thing)
+    since = f" (since {thing['currentVersionSince']})" if thing["currentVersion"] else ""
+    rows = [
+        ("serial number", thing["serialNumber"]),
+        ("name", thing["name"]),
+        ("description", thing["description"] or ""),
+        ("Id", thing["id"]),
+        ("current version", _name(thing["currentVersion"]) + since),
+        ("target version", _name(thing["targetVersion"]) + (" (pinned)" if thing["pinned"] else "")),
+        ("status", thing["status"]),
+    ]
+    rows += [(f"property {name}", str(value)) for name, value in thing["properties"].items()]
+    _show(None, rows)
+
+
+def pin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    thing = _pick("thing", vendor.things(), options.thing)
+    version = _pick("version", vendor.versions(thing["templateId"]), options.version)
+    vendor.pin(thing["id"], version["id"])
+    print(f"{thing['serialNumber']}: pinned to version {version['name']}")
+
+
+def unpin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    thing = _pick("thing", vendor.things(), options.thing)
+    vendor.unpin(thing["id"])
+    print(f"{thing['serialNumber']}: follows its template's target")
+
+
+def _pick(kind: str, candidates: list[dict], wanted: str) -> dict:
+    """The one that `wanted` names: by Id or serial number, else by name. VendorError when there is none, or more."""
+    for key in ("id", "serialNumber", "name"):
+        found = [candidate for candidate in candidates if candidate.get(key) == wanted]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise VendorError(400, "", f"{len(found)} {kind}s have the {key} {wanted!r}: give the Id")
+    raise VendorError(404, "", f"there is no {kind} {wanted!r} ({kind} list shows what there is)")
+
+
+@contextmanager
+def _app_file(path: Path, extract: bool) -> Iterator[Path]:
+    """The file to upload: `path`, or what `extract` takes out of it. UsageError when a device could never run it."""
+    with path.open("rb") as file:
+        head = file.read(_DESCRIPTOR.stop)
+    if not head:
+        raise UsageError(f"{path} is empty")
+    if extract:
+        try:
+            app = extract_app(path)
+        except FirmwareError as error:
+            raise UsageError(str(error)) from error
+        with NamedTemporaryFile(suffix=".bin") as copy:
+            copy.write(app)
+            copy.flush()
+            yield Path(copy.name)
+        return
+    if head[:1] == b"\xe9" and head[_DESCRIPTOR] != _DESCRIPTOR_MAGIC:
+        raise UsageError(
+            f"{path} begins with a boot loader, not with an app: it looks like a combined ESP32 image. Upload the app"
+            " alone, or let --extract-app take it out (by tools.firmware.extract_app)"
+        )
+    yield path
+
+
+@contextmanager
+def _progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
+    """What to tell the bytes sent so far: a bar, when a person watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=size_bytes)
+        yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
+
+
+def _show(header: tuple[str, ...] | None, rows: list[tuple[str, ...]]) -> None:
+    """A table for a person; for a program, lines of fields separated by tabs."""
+    console = Console()
+    # Names and values come from devices: none of them may send codes to the terminal or break a line.
+    rows = [tuple("".join(char if char.isprintable() else "?" for char in cell) for cell in row) for row in rows]
+    if not console.is_terminal:
+        for row in rows:
+            print("\t".join(row))
+        return
+    table = Table(*(header or ("", "")), show_header=header is not None, box=None)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _name(version: dict | None) -> str:
+    return version["name"] if version else "-"
