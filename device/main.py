@@ -39,17 +39,20 @@ def provision(store: Store, api: Api, settings: dict) -> None:
         current = api.current_version()
         if current:
             update.adopt(current[0])
-    installed = update.installed == target
-    step(3, "target version {} ({}): {}", name, target, "installed" if installed else "not installed")
+    in_step = update.installed == target
+    step(
+        3, "target version {} ({}), installed: {}", name, target, "the same" if in_step else update.installed or "none"
+    )
 
     # A firmware on trial has reached the server; if it can measure as well, it stays.
     if update.on_trial:
         thermometer.read_celsius(settings["onewire_pin"])
         update.prove()
         board.end_trial()
+        step(4, "the new firmware has proven itself in {}", store.state["slot"])
 
     # 4. Download and install firmware
-    if not installed:
+    if not in_step:
         if update.given_up(target):
             step(4, "firmware {} has failed here; waiting for another target version", name)
             return
@@ -59,7 +62,7 @@ def provision(store: Store, api: Api, settings: dict) -> None:
             bar(f"[4/5] firmware {name} into {slot}", done, size)
 
         update.install(api, target, progress)
-        step(4, "firmware {} checked; starting it", name)
+        step(4, "firmware {} checked, starting it", name)
         board.reset()
 
     # 5. Confirm firmware update

@@ -31,8 +31,8 @@ HEAP = "160wK"
 """Python heap of the VM: 160 K machine words hold what an ESP32's 164 KB do, whose words are half as long."""
 
 WORLD = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
-"""The world around the chip. "firmware" says how images behave, {SHA-256: {"size_bytes": ..., "does": "hang", "crash" or
-"offline"}}: the machine code in the slots is never executed, and every image not named here runs the agent."""
+"""The world around the chip. "firmware" says how images behave: {SHA-256: {"size_bytes": ..., "does": ...}}, "hang",
+"crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
 
 class TwinError(Exception):
