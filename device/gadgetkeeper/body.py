@@ -17,7 +17,6 @@ _NAME_MAX = const(32)
 
 _QUOTE = const(0x22)
 _BACKSLASH = const(0x5C)
-_END = const(-1)
 _SPACE = b" \t\r\n"
 
 
@@ -103,11 +102,15 @@ class JsonBody:
 
     # What surrounds the firmware: a small JSON reader, a byte at a time.
 
-    def _next(self) -> int:
+    def _fill(self) -> bool:
+        """Make sure that there is a byte to read; False at the body's end."""
         if self._at == self._end:
             self._at, self._end = 0, self._reply.readinto(self._view)
-            if self._end == 0:
-                return _END
+        return self._end > 0
+
+    def _next(self) -> int:
+        if not self._fill():
+            raise RetryableError("firmware_cut", "the firmware answer broke off")
         self._around += 1
         if self._around > _AROUND_MAX_BYTES:
             raise FinalError("bad_firmware_body", "the firmware answer has more than 16 KiB around the firmware")
@@ -118,43 +121,39 @@ class JsonBody:
     def _next_visible(self) -> int:
         while True:
             byte = self._next()
-            if byte == _END or byte not in _SPACE:
+            if byte not in _SPACE:
                 return byte
 
     def _find_firmware(self) -> None:
-        first = self._next_visible()
-        if first == _QUOTE:
+        byte = self._next_visible()
+        if byte == _QUOTE:
             return
-        if first == _END:
-            raise RetryableError("firmware_cut", "the firmware answer is empty")
-        if first != ord("{"):
+        if byte != ord("{"):
             raise FinalError("bad_firmware_body", "the firmware answer is neither an image nor JSON with one")
         self._in_object = True
-        byte = self._next_visible()
-        while byte == _QUOTE:
-            name = self._string()
-            if self._next_visible() != ord(":"):
-                break
+        while True:
+            name = self._name()
             byte = self._next_visible()
             if name == b"firmware":
                 if byte != _QUOTE:
                     raise FinalError("bad_firmware_body", "the answer's firmware is not a string")
                 return
-            byte = self._skip(byte)
-            if byte != ord(","):
-                break
-            byte = self._next_visible()
-        if byte == _END:
-            raise RetryableError("firmware_cut", "the firmware answer broke off")
-        raise FinalError("bad_firmware_body", "the answer has no firmware member, or is not JSON")
+            if self._skip(byte) != ord(","):
+                raise FinalError("bad_firmware_body", "the firmware answer has no firmware member")
+
+    def _name(self) -> bytes:
+        """A member's name and the colon after it."""
+        if self._next_visible() == _QUOTE:
+            name = self._string()
+            if self._next_visible() == ord(":"):
+                return name
+        raise FinalError("bad_firmware_body", "the firmware answer is not JSON")
 
     def _string(self) -> bytes:
         """The string that has just begun, up to its closing quote (cut to a name's length, escapes as they are)."""
         text = bytearray()
         while True:
             byte = self._next()
-            if byte == _END:
-                raise RetryableError("firmware_cut", "the firmware answer broke off")
             if byte == _QUOTE:
                 return bytes(text)
             if len(text) < _NAME_MAX:
@@ -166,8 +165,6 @@ class JsonBody:
         """Skip the value that begins with `byte`; the first visible byte after it."""
         depth = 0
         while True:
-            if byte == _END:
-                raise RetryableError("firmware_cut", "the firmware answer broke off")
             if byte == _QUOTE:
                 self._string()
             elif byte in b"{[":
@@ -183,24 +180,19 @@ class JsonBody:
             byte = self._next_visible()
 
     def _finish(self) -> None:
-        """Read what follows the firmware: it must close the JSON text.
-
-        Without a length the connection may stay open behind it, so nothing more is read than that takes."""
+        """Read what follows the firmware: it must close the JSON text."""
         self._around = 0
-        if not self._in_object and not self._reply.bounded:
-            return
-        byte = self._next_visible()
         if self._in_object:
+            byte = self._next_visible()
             while byte == ord(","):
-                if self._next_visible() != _QUOTE or not self._string() or self._next_visible() != ord(":"):
-                    break
+                self._name()
                 byte = self._skip(self._next_visible())
-            if byte == ord("}"):
-                byte = self._next_visible() if self._reply.bounded else _END
-            elif byte == _END:
-                raise RetryableError("firmware_cut", "the firmware answer broke off")
-        if byte != _END:
-            raise FinalError("bad_firmware_body", "the firmware answer is not JSON after the firmware")
+            if byte != ord("}"):
+                raise FinalError("bad_firmware_body", "the firmware answer is not JSON after the firmware")
+        # Without a length the connection may stay open behind the text, so nothing more is waited for.
+        while self._reply.bounded and self._fill():
+            if self._next() not in _SPACE:
+                raise FinalError("bad_firmware_body", "the firmware answer goes on after its end")
 
 
 def _not_base64() -> FinalError:

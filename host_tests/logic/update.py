@@ -1,0 +1,271 @@
+"""The update as a transaction: what is on flash decides, whatever was interrupted before."""
+
+import chip
+import otadata
+import scratch
+from gadgetkeeper.errors import AgentError, BadImage, RetryableError
+from gadgetkeeper.slots import Slots
+from gadgetkeeper.store import Store
+from gadgetkeeper.update import Update
+from world import SLOT_BYTES, Api, Reply, as_string, make_image, power_on, raises, reboot_into, roll_back
+
+V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
+NEW = make_image(2)
+
+
+class Board:
+    """A device with version 1 installed; `start` is what each power-on begins with."""
+
+    def __init__(self, image=None):
+        self.partition = power_on(image=image)
+        self.root = scratch.folder()
+        self.start().adopt(V1)
+
+    def start(self):
+        self.store = Store(self.root)
+        self.slots = Slots(self.partition)
+        return Update(self.store, self.slots)
+
+    def slot(self, label="ota_1"):
+        return self.partition(label)
+
+
+def raw(image=NEW, **how):
+    return Api(lambda: Reply(image, kind="application/octet-stream", **how))
+
+
+def quiet(slot, done, size):
+    pass
+
+
+def read(slot, size):
+    data = bytearray(size)
+    slot.readblocks(0, data, 0)
+    return bytes(data)
+
+
+def test_every_form_reaches_the_free_slot_and_arms_it():
+    for make in (
+        lambda: Reply(NEW, kind="application/octet-stream"),
+        lambda: Reply(as_string(NEW)),
+        lambda: Reply(b'{"name": "2", "firmware": ' + as_string(NEW) + b"}"),
+        lambda: Reply(NEW, kind="application/octet-stream", length=False, bounded=False),
+    ):
+        board = Board()
+        board.start().install(Api(make), V2, quiet)
+        assert read(board.slot(), len(NEW)) == NEW
+        assert board.slots.chosen().info()[4] == "ota_1"
+        assert board.slots.state(board.slot()) == otadata.NEW
+        assert Store(board.root).state["versionId"] == V1
+
+
+def test_no_sector_is_erased_twice_and_none_beyond_the_image():
+    board = Board()
+    erased = []
+    update = board.start()
+    chip.flash.on_operation = lambda number, kind, address, size: erased.append(address) if kind == "erase" else None
+    update.install(raw(), V2, quiet)
+    slot = [address for address in erased if address >= 0x20000]
+    assert slot == [0x20000 + 4096 * block for block in range((len(NEW) + 4095) // 4096)], slot
+
+
+def test_intent_is_on_flash_before_the_first_erase():
+    board = Board()
+    update = board.start()
+    seen = []
+
+    def watch(number, kind, address, size):
+        if address >= 0x20000 and not seen:
+            seen.append(Store(board.root).state["update"])
+
+    chip.flash.on_operation = watch
+    update.install(raw(), V2, quiet)
+    assert seen[0]["versionId"] == V2 and seen[0]["phase"] == "download", seen
+
+
+def test_stored_id_changes_only_after_the_trial():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    update = board.start()
+    assert update.on_trial and update.installed == V2
+    assert Store(board.root).state["versionId"] == V1
+    update.prove()
+    state = Store(board.root).state
+    assert state["versionId"] == V2 and state["slot"] == "ota_1" and "update" not in state and not state["confirmed"]
+    assert otadata.read_records(chip.flash, 0xD000)[1][1] == otadata.VALID
+
+
+def test_cut_between_mark_and_record_is_settled_from_flash():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    board.start()
+    board.slots.mark_valid()
+    assert board.start().installed == V2
+    assert Store(board.root).state["versionId"] == V2
+
+
+def test_trial_without_a_record_never_borrows_the_servers_old_version():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    board.root = scratch.folder()
+    update = board.start()
+    update.prove()
+    assert update.installed is None and not update.unidentified
+    assert not board.start().unidentified
+
+
+def test_on_trial_the_other_slot_is_not_written():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    try:
+        board.start().install(raw(make_image(3)), V3, quiet)
+    except RuntimeError:
+        return
+    raise AssertionError("the way back was overwritten")
+
+
+def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
+    board = Board()
+    api = raw()
+    for attempt in range(3):
+        update = board.start()
+        assert update.installed == V1 and not update.given_up(V2), attempt
+        update.install(api, V2, quiet)
+        reboot_into("ota_1")
+        assert board.start().on_trial
+        roll_back()
+    assert api.asked == 1
+    update = board.start()
+    assert update.given_up(V2) and board.start().given_up(V2)
+    assert not board.start().given_up(V3)
+
+
+def test_slot_damaged_after_rollback_is_downloaded_again():
+    board = Board()
+    api = raw()
+    board.start().install(api, V2, quiet)
+    reboot_into("ota_1")
+    roll_back()
+    board.slot().writeblocks(1, bytes(4096))
+    board.start().install(api, V2, quiet)
+    assert api.asked == 2 and read(board.slot(), len(NEW)) == NEW
+
+
+def test_another_target_starts_with_a_clean_record():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    roll_back()
+    other = make_image(3)
+    board.start().install(raw(other), V3, quiet)
+    assert read(board.slot(), len(other)) == other
+    assert Store(board.root).state["update"]["versionId"] == V3
+    assert Store(board.root).state["update"]["attempts"] == 1
+
+
+def test_bad_images_erase_nothing_and_are_given_up():
+    for code, image in (
+        ("not_an_image", b"<html>"),
+        ("not_an_image", b""),
+        ("not_an_image", b"\x7f" + NEW[1:]),
+        ("bad_segments", make_image(2, segments=0)),
+        ("bad_segments", make_image(2, segments=17)),
+        ("wrong_chip", make_image(2, chip_id=9)),
+        ("not_an_app", make_image(2, magic=0)),
+        ("no_hash", make_image(2, hashed=0)),
+        ("image_too_big", make_image(2, size=SLOT_BYTES)),
+    ):
+        board = Board()
+        update = board.start()
+        operations = chip.flash.operations
+        raises(BadImage, code, update.install, raw(image), V2, quiet)
+        assert chip.flash.operations == operations, code
+        assert board.start().given_up(V2), code
+        assert board.start().installed == V1
+
+
+def test_image_too_big_without_a_length_stops_at_the_slots_end():
+    board = Board()
+    api = raw(make_image(2, size=SLOT_BYTES), length=False, bounded=False)
+    raises(BadImage, "image_too_big", board.start().install, api, V2, quiet)
+    assert board.slots.chosen().info()[4] == "ota_0"
+
+
+def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
+    flipped = NEW[:5000] + bytes([NEW[5000] ^ 1]) + NEW[5001:]
+    for code, image in (
+        ("wrong_hash", flipped),
+        ("truncated", NEW[:8000]),
+        ("wrong_length", NEW + bytes(16)),
+        ("truncated", NEW[:-1]),
+    ):
+        board = Board()
+        for family in (RetryableError, RetryableError, BadImage):
+            assert not board.start().given_up(V2)
+            raises(family, code, board.start().install, raw(image), V2, quiet)
+            assert board.slots.chosen().info()[4] == "ota_0", code
+        assert board.start().given_up(V2)
+
+
+def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
+    board = Board()
+    reply = Reply(as_string(NEW)[:7000], length=False)
+    raises(RetryableError, "firmware_cut", board.start().install, Api(lambda: reply), V2, quiet)
+    assert reply.closed
+    update = board.start()
+    assert update.installed == V1 and not update.given_up(V2)
+    update.install(raw(), V2, quiet)
+    assert read(board.slot(), len(NEW)) == NEW
+
+
+def test_firmware_flashed_by_cable_is_not_claimed_to_be_the_stored_version():
+    board = Board()
+    chip.flash.erase(0x10000)
+    chip.flash.program(0x10000, make_image(9)[:4096])
+    update = board.start()
+    assert update.installed is None and not update.unidentified
+
+
+def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    board.start().prove()
+    chip.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, VALID
+    seen = []
+
+    def watch(number, kind, address, size):
+        if address >= 0x20000 and not seen:
+            seen.append(board.slots.chosen().info()[4])
+
+    update = board.start()
+    chip.flash.on_operation = watch
+    update.install(raw(make_image(3)), V3, quiet)
+    assert seen == ["ota_0"], seen
+    assert board.slots.state(board.slot()) == otadata.NEW
+
+
+def test_mark_after_set_boot_does_not_bless_what_never_ran():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    raises(AgentError, "not_marked", board.slots.mark_valid)
+    assert board.slots.state(board.slot()) == otadata.NEW
+
+
+def test_arming_twice_leaves_the_running_record():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    before = otadata.read_records(chip.flash, 0xD000)
+    board.slots.arm(board.slot())
+    assert otadata.read_records(chip.flash, 0xD000) == before
+
+
+def test_board_without_ota_slots_says_so():
+    partition = power_on()
+    address = 0x8000 + 64  # the table's third entry: ota_1
+    chip.flash.program(address, bytes(32))
+    raises(AgentError, "no_slots", Slots, partition)
