@@ -20,6 +20,7 @@ RAW = "application/octet-stream, application/json;q=0.5"
 # 200,003 bytes: more than one chunk, no multiple of 3 (base64 padding), and not the same at any two places.
 FIRMWARE = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(6251))[:200_003]
 ID = re.compile(r"[0-9a-f]{32}")
+HTTP = httpx.Client(trust_env=False)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Device:
 
     def call(self, method: str, path: str, headers: dict | None = None, **request) -> httpx.Response:
         headers = {"X-ApiKey": self.api_key} | (headers or {})
-        return httpx.request(method, self.server.url + path, headers=headers, trust_env=False, **request)
+        return HTTP.request(method, self.server.url + path, headers=headers, **request)
 
     def on_thing(self, method: str, path: str, **request) -> httpx.Response:
         return self.call(method, f"/v1/things/{self.thing_id}{path}", **request)
@@ -79,6 +80,14 @@ def make_field(server: Running, folder: Path) -> Field:
 def field(tmp_path):
     with running(tmp_path / "data") as server:
         yield make_field(server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One field for the tests that need no fresh one."""
+    folder = tmp_path_factory.mktemp("shared")
+    with running(folder / "data") as server:
+        yield make_field(server, folder)
 
 
 def assert_error(answer: httpx.Response, status: int, code: str) -> None:
@@ -147,8 +156,8 @@ def test_vendor_lists(field):
 
 
 @pytest.mark.parametrize("value", ["21.5", "-7", "true", "null", '"warm"', '{"c": [21.5, {}]}', '"\\u00b0"'])
-def test_any_json_value_survives_as_property(field, value):
-    device = field.device()
+def test_any_json_value_survives_as_property(shared, value):
+    device = shared.device()
     # As a small client sends it: a body with no Content-Type.
     assert device.on_thing("PUT", "/properties/p/value.json", content=value).status_code == 204
     assert device.on_thing("GET", "/properties/p/value.json").json() == json.loads(value)
@@ -157,8 +166,8 @@ def test_any_json_value_survives_as_property(field, value):
 @pytest.mark.parametrize(
     "body", ["", "21,5", "NaN", "1e999", "[" * 5000, '"\\ud800"', "1" * 5000, '"' + "x" * 70_000 + '"']
 )
-def test_value_that_cannot_be_kept_is_400_and_changes_nothing(field, body):
-    device = field.device()
+def test_value_that_cannot_be_kept_is_400_and_changes_nothing(shared, body):
+    device = shared.device()
     device.on_thing("PUT", "/properties/p/value.json", content="1")
     assert_error(device.on_thing("PUT", "/properties/p/value.json", content=body), 400, "GK-000-0003")
     assert device.on_thing("GET", "/properties/p/value.json").json() == 1
@@ -217,19 +226,19 @@ def test_key_of_another_thing_is_refused_everywhere(field):
     assert (thing["name"], thing["currentVersion"], thing["properties"]) == ("Thermometer 1", None, {})
 
 
-def test_key_as_query_parameter_and_vendor_on_thing_calls(field):
-    device = field.device()
+def test_key_as_query_parameter_and_vendor_on_thing_calls(shared):
+    device = shared.device()
     path = f"/v1/things/{device.thing_id}/versions.json"
     nothing = {"X-ApiKey": ""}
     assert device.call("GET", path, nothing, params={"ApiKey": device.api_key}).status_code == 200
-    vendor = ("vendor", field.server.password)
+    vendor = ("vendor", shared.server.password)
     assert device.call("GET", path, nothing, auth=vendor).status_code == 200
     assert_error(device.call("GET", f"/v1/things/{'0' * 32}.json", nothing, auth=vendor), 404, "GK-000-0004")
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic", "Basic !!", "Bearer x", "Basic dmVuZG9yOnZlbmRvcg=="])
-def test_vendor_calls_need_the_password(field, authorization):
-    device = field.device()
+def test_vendor_calls_need_the_password(shared, authorization):
+    device = shared.device()
     headers = {"Authorization": authorization}
     for key in ("", device.api_key):
         for method, path in (
@@ -253,8 +262,8 @@ def test_no_key_lies_on_the_disk(field, tmp_path):
 # Bad requests.
 
 
-def test_every_error_has_code_and_message(field):
-    device = field.device()
+def test_every_error_has_code_and_message(shared):
+    device = shared.device()
     nothing = "0" * 32
     assert_error(device.call("PUT", "/v1/things/activate/THERM9.json"), 404, "GK-000-0004")
     assert_error(device.call("PUT", "/v1/things/activate/%00%ff.json"), 404, "GK-000-0004")
@@ -309,12 +318,12 @@ def test_serials_are_added_all_or_none(field):
         vendor.add_serials(product_id, [f"MANY{number}" for number in range(1500)])
 
 
-def test_names_of_products_and_templates_are_unique(field):
-    vendor = field.server.vendor
+def test_names_of_products_and_templates_are_unique(shared):
+    vendor = shared.server.vendor
     with pytest.raises(VendorError, match="template Thermometer already"):
         vendor.create_template("Thermometer")
     with pytest.raises(VendorError, match="product Kitchen thermometer already"):
-        vendor.create_product("Kitchen thermometer", field.template["id"])
+        vendor.create_product("Kitchen thermometer", shared.template["id"])
     with pytest.raises(VendorError, match="no template"):
         vendor.create_product("Other", "0" * 32)
 
@@ -325,13 +334,12 @@ def test_names_of_products_and_templates_are_unique(field):
 @pytest.mark.parametrize(
     "accept", [None, "*/*", "application/json", "text/html, */*;q=0.8", "application/octet-stream;q=0"]
 )
-def test_json_string_is_what_a_client_gets_that_asks_for_nothing_else(field, accept):
-    device = field.device()
+def test_json_string_is_what_a_client_gets_that_asks_for_nothing_else(shared, accept):
+    device = shared.device()
     headers = {"Accept": accept} if accept else {}
-    url = f"{field.server.url}/v1/things/{device.thing_id}/versions/{field.versions[0]['id']}/firmware.json"
+    url = f"{shared.server.url}/v1/things/{device.thing_id}/versions/{shared.versions[0]['id']}/firmware.json"
     request = httpx.Request("GET", url, headers={"X-ApiKey": device.api_key} | headers)
-    with httpx.Client(trust_env=False) as client:
-        answer = client.send(request)
+    answer = HTTP.send(request)
     assert answer.headers["Content-Type"] == "application/json"
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     assert base64.b64decode(json.loads(answer.content), validate=True) == FIRMWARE
@@ -340,31 +348,29 @@ def test_json_string_is_what_a_client_gets_that_asks_for_nothing_else(field, acc
 @pytest.mark.parametrize(
     "accept", [RAW, "application/octet-stream", "APPLICATION/octet-stream, */*", "application/json;q=0.1, */*"]
 )
-def test_raw_for_those_who_prefer_it(field, accept):
-    answer = field.device().firmware(field.versions[0]["id"], Accept=accept)
+def test_raw_for_those_who_prefer_it(shared, accept):
+    answer = shared.device().firmware(shared.versions[0]["id"], Accept=accept)
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["ETag"] == f'"{hashlib.sha256(FIRMWARE).hexdigest()}"'
     assert answer.content == FIRMWARE
 
 
 @pytest.mark.parametrize("form", ["string", "object", "raw"])
-@pytest.mark.parametrize("size_bytes", [1, 2, 3, 48 * 1024, 48 * 1024 + 1])
-def test_forced_form_ignores_accept_and_is_exact_at_any_length(tmp_path, form, size_bytes):
-    with running(tmp_path / "data") as server:
-        field = make_field(server, tmp_path)
-        (tmp_path / "app.bin").write_bytes(FIRMWARE[:size_bytes])
-        version = server.vendor.create_version(field.template["id"], tmp_path / "app.bin", 'say "hi"\n')
+def test_forced_form_ignores_accept_and_is_exact_at_any_length(tmp_path, form):
     with running(tmp_path / "data", firmware_form=form) as server:
-        device = Device(server, "THERM00000000000001")
-        device.activate()
-        answer = device.firmware(version["id"], Accept="application/json" if form == "raw" else RAW)
-        assert int(answer.headers["Content-Length"]) == len(answer.content)
-        if form == "raw":
-            assert answer.content == FIRMWARE[:size_bytes]
-        else:
+        field = make_field(server, tmp_path)
+        device = field.device()
+        for size_bytes in (1, 2, 3, 48 * 1024, 48 * 1024 + 1):
+            (tmp_path / "app.bin").write_bytes(FIRMWARE[:size_bytes])
+            version = server.vendor.create_version(field.template["id"], tmp_path / "app.bin", 'say "hi"\n')
+            answer = device.firmware(version["id"], Accept="application/json" if form == "raw" else RAW)
+            assert int(answer.headers["Content-Length"]) == len(answer.content)
+            if form == "raw":
+                assert answer.content == FIRMWARE[:size_bytes]
+                continue
             body = answer.json()
             if form == "object":
-                assert (body["version"], body["note"]) == ("3", 'say "hi"\n')
+                assert (body["version"], body["note"]) == (version["name"], 'say "hi"\n')
                 body = body["firmware"]
             assert base64.b64decode(body, validate=True) == FIRMWARE[:size_bytes]
 
@@ -373,8 +379,8 @@ def test_forced_form_ignores_accept_and_is_exact_at_any_length(tmp_path, form, s
     ("header", "start", "end"),
     [("bytes=0-0", 0, 1), ("bytes=4096-", 4096, None), ("bytes=-5", -5, None), ("bytes=199999-999999", 199_999, None)],
 )
-def test_interrupted_download_goes_on_where_it_stopped(field, header, start, end):
-    device, version_id = field.device(), field.versions[0]["id"]
+def test_interrupted_download_goes_on_where_it_stopped(shared, header, start, end):
+    device, version_id = shared.device(), shared.versions[0]["id"]
     etag = device.firmware(version_id, Accept=RAW).headers["ETag"]
     answer = device.firmware(version_id, Accept=RAW, Range=header, If_Range=etag)
     assert answer.status_code == 206
@@ -384,8 +390,8 @@ def test_interrupted_download_goes_on_where_it_stopped(field, header, start, end
 
 
 @pytest.mark.parametrize("header", ["bytes=200003-", "bytes=999999-1000000", "bytes=-0"])
-def test_range_outside_is_416(field, header):
-    answer = field.device().firmware(field.versions[0]["id"], Accept=RAW, Range=header)
+def test_range_outside_is_416(shared, header):
+    answer = shared.device().firmware(shared.versions[0]["id"], Accept=RAW, Range=header)
     assert_error(answer, 416, "GK-000-0003")
     assert answer.headers["Content-Range"] == f"bytes */{len(FIRMWARE)}"
 
@@ -393,22 +399,22 @@ def test_range_outside_is_416(field, header):
 @pytest.mark.parametrize(
     "header", ["bytes=5-1", "bytes=", "bytes=-", "lines=0-1", "bytes=0-1,5-6", "bytes=x-", "bytes=" + "9" * 99 + "-"]
 )
-def test_range_that_is_none_is_answered_whole(field, header):
-    answer = field.device().firmware(field.versions[0]["id"], Accept=RAW, Range=header)
+def test_range_that_is_none_is_answered_whole(shared, header):
+    answer = shared.device().firmware(shared.versions[0]["id"], Accept=RAW, Range=header)
     assert (answer.status_code, answer.content) == (200, FIRMWARE)
 
 
-def test_range_of_other_firmware_than_begun_is_answered_whole(field):
+def test_range_of_other_firmware_than_begun_is_answered_whole(shared):
     for etag in ('"other"', "Tue, 24 Nov 2026 06:17:43 GMT"):
-        answer = field.device().firmware(field.versions[0]["id"], Accept=RAW, Range="bytes=5-", If_Range=etag)
+        answer = shared.device().firmware(shared.versions[0]["id"], Accept=RAW, Range="bytes=5-", If_Range=etag)
         assert (answer.status_code, answer.content) == (200, FIRMWARE)
 
 
 @pytest.mark.parametrize("accept", ["", f"Accept: {RAW}\r\n"])
-def test_http_1_0_client_gets_a_whole_body_and_the_end(field, accept):
-    device = field.device()
-    path = f"/v1/things/{device.thing_id}/versions/{field.versions[0]['id']}/firmware.json"
-    host, port = field.server.url.removeprefix("http://").split(":")
+def test_http_1_0_client_gets_a_whole_body_and_the_end(shared, accept):
+    device = shared.device()
+    path = f"/v1/things/{device.thing_id}/versions/{shared.versions[0]['id']}/firmware.json"
+    host, port = shared.server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(
             f"GET {path} HTTP/1.0\r\nHost: {host}\r\nX-ApiKey: {device.api_key}\r\n{accept}\r\n".encode()
@@ -433,7 +439,7 @@ def test_memory_does_not_grow_with_the_firmware(field, tmp_path):
         for accept, length_bytes in ((RAW, size_bytes), ("*/*", size_bytes // 3 * 4 + 2)):
             url = f"{field.server.url}/v1/things/{device.thing_id}/versions/{version['id']}/firmware.json"
             headers = {"X-ApiKey": device.api_key, "Accept": accept}
-            with httpx.stream("GET", url, headers=headers, trust_env=False) as answer:
+            with HTTP.stream("GET", url, headers=headers) as answer:
                 assert sum(len(chunk) for chunk in answer.iter_raw()) == length_bytes
         assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
     finally:
