@@ -84,7 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--flash", required=True, type=_file)
     parser.add_argument("--runtime", choices=RUNTIMES)
     parser.add_argument("--boots", type=_count, default=8)
-    parser.add_argument("--timeout", type=_count, default=600, metavar="SECONDS")
+    parser.add_argument("--timeout", type=_count, default=180, metavar="SECONDS")
     parser.add_argument("--firmware", type=Path, help="the app a factory-fresh board runs (default: v1.27.0)")
     return parser.parse_args()
 

@@ -35,6 +35,10 @@ WORLD = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firm
 "crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
 
+WATCHDOG_SPEED = 1
+"""How much faster the watchdog's time runs than the clock."""
+
+
 class TwinError(Exception):
     """A twin that cannot be powered on; the text says why."""
 
@@ -188,7 +192,7 @@ class Twin:
                     for line in lines:
                         word, _, rest = line.decode().partition(" ")
                         if word == "watchdog":
-                            watchdog = time.monotonic() + int(rest) / 1000
+                            watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
                         else:
                             self._drain(selector, console, hear)
                             return "until" if done() else rest if word == "reset" else "ended"
