@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "firmware"
 LOCK = ROOT / "firmware.lock"
 
-APP_OFFSET = 0xF000
-"""Where the app lies in a combined image, which itself is flashed at 0x1000 (partition table: app at 0x10000)."""
+APP_OFFSETS = (0xF000, 0x10000)
+"""Where the app lies in a combined image: it is made for flash address 0x10000, and the image itself is flashed at 0x1000
+(ESP32, ESP32-S2) or at 0 (the chips after them)."""
 
 _MEMBERS = {
     "1.27.0": "micrOS/micropython/esp32-20251209-v1.27.0.bin",
@@ -43,7 +44,7 @@ def app_image(version: str) -> bytes:
 def extract_app(path: Path) -> bytes:
     """The app of a firmware file: a combined image is cut at its app, an app image is taken as it is."""
     data = path.read_bytes()
-    for offset in (APP_OFFSET, 0):
+    for offset in (*APP_OFFSETS, 0):
         if data[offset : offset + 1] == b"\xe9" and data[offset + 32 : offset + 36] == b"\x32\x54\xcd\xab":
             return data[offset:]
     raise FirmwareError(f"{path}: neither a combined ESP32 image nor an app image (no app descriptor found)")

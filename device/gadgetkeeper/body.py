@@ -136,7 +136,7 @@ class JsonBody:
             byte = self._next_visible()
             if name == b"firmware":
                 if byte != _QUOTE:
-                    raise FinalError("bad_firmware_body", "the answer's firmware is not a string")
+                    raise FinalError("bad_firmware_body", "the firmware in the answer is not a string")
                 return
             if self._skip(byte) != ord(","):
                 raise FinalError("bad_firmware_body", "the firmware answer has no firmware member")

@@ -90,7 +90,12 @@ def _request(method: str, host: str, port: int, path: str, data: "bytes | None",
         head = "\r\n".join(lines) + "\r\n\r\n"
         _send(raw, head.encode() + (data or b""))
         reply = Reply(raw, 0, {})
-        reply.read_head()
+        try:
+            reply.read_head()
+        except RetryableError as error:
+            if error.code == "body_cut":
+                raise RetryableError("no_answer", f"{host} hangs up before it has answered")
+            raise
         if "location" in reply.headers and not 200 <= reply.status_code <= 299:
             raise _Redirect(reply.headers["location"])
         return reply
