@@ -13,8 +13,8 @@ CACHE = ROOT / "build" / "firmware"
 LOCK = ROOT / "firmware.lock"
 
 APP_OFFSETS = (0xF000, 0x10000)
-"""Where the app lies in a combined image: it is made for flash address 0x10000, and the image itself is flashed at 0x1000
-(ESP32, ESP32-S2) or at 0 (the chips after them)."""
+"""Where the app lies in a combined image: it is made for flash address 0x10000, and the image itself is flashed at
+0x1000 (ESP32, ESP32-S2) or at 0 (the chips after them)."""
 
 _MEMBERS = {
     "1.27.0": "micrOS/micropython/esp32-20251209-v1.27.0.bin",

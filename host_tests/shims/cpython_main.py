@@ -5,6 +5,7 @@ same flash file; the agent's `open`, `os.rename` and imports go to it.
 """
 
 import builtins
+import errno
 import importlib.abc
 import importlib.util
 import io
@@ -57,8 +58,10 @@ class _Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def open(self, path, mode="r"):
         try:
             raw = self._lfs.open(path, mode if "b" in mode else mode + "b", buffering=0)
+        except FileNotFoundError:
+            raise OSError(errno.ENOENT, path) from None
         except LittleFSError as error:
-            raise OSError(abs(error.code), str(error)) from None
+            raise OSError(abs(error.code), path) from None
         return (
             raw if "b" in mode else io.TextIOWrapper(io.BufferedWriter(raw) if "w" in mode else io.BufferedReader(raw))
         )

@@ -9,6 +9,8 @@ _INVALID_SIZE = (-260, "ESP_ERR_INVALID_SIZE")
 _INVALID_ARG = (-258, "ESP_ERR_INVALID_ARG")
 _NOT_FOUND = (-261, "ESP_ERR_NOT_FOUND")
 _VALIDATE_FAILED = (-5379, "ESP_ERR_OTA_VALIDATE_FAILED")
+_FAIL = (1, "ESP_FAIL")
+_EINVAL = 22
 _SECTOR_BYTES = 4096
 
 
@@ -22,10 +24,12 @@ class Partition:
         table = partitions.read_table(chip.flash)
         self._block_size = block_size
         if id == self.BOOT:
-            self._entry = _chosen(table)
-            return
-        label = chip.running if id == self.RUNNING else id
-        found = [entry for entry in table if entry[4] == label]
+            found = _chosen(table)
+        elif id == self.RUNNING or isinstance(id, str):
+            label = chip.running if id == self.RUNNING else id
+            found = [entry for entry in table if entry[4] == label]
+        else:
+            raise ValueError
         if not found:
             raise OSError(2)
         self._entry = found[0]
@@ -43,24 +47,31 @@ class Partition:
 
     def readblocks(self, block, buffer, offset=0):
         at = block * self._block_size + offset
-        if at > self._entry[3]:
-            raise OSError(*_INVALID_ARG)
-        if at + len(buffer) > self._entry[3]:
-            raise OSError(*_INVALID_SIZE)
+        self._check_range(at, len(buffer))
         chip.flash.read_into(self._entry[2] + at, buffer)
 
     def writeblocks(self, block, buffer, offset=None):
         at = block * self._block_size + (offset or 0)
-        if at > self._entry[3]:
-            raise OSError(*_INVALID_ARG)
-        if at + len(buffer) > self._entry[3] or (offset is None and len(buffer) % _SECTOR_BYTES):
-            raise OSError(*_INVALID_SIZE)
-        self._check_writable()
-        address = self._entry[2] + at
-        if offset is None:
-            for sector in range(0, len(buffer), _SECTOR_BYTES):
-                chip.flash.erase(address + sector)
-        chip.flash.program(address, buffer)
+        if offset is not None:
+            self._program(at, buffer)
+        elif self._block_size >= _SECTOR_BYTES:
+            self._erase(at, len(buffer))
+            self._program(at, buffer)
+        else:
+            # Blocks smaller than a sector: what else lies in the sectors is put back.
+            first = at // _SECTOR_BYTES * _SECTOR_BYTES
+            end = at + len(buffer)
+            while first < end:
+                sector = bytearray(_SECTOR_BYTES)
+                self._check_range(first, _SECTOR_BYTES)
+                chip.flash.read_into(self._entry[2] + first, sector)
+                self._erase(first, _SECTOR_BYTES)
+                if first < at:
+                    self._program(first, sector[: at - first])
+                if end < first + _SECTOR_BYTES:
+                    self._program(end, sector[end - first :])
+                first += _SECTOR_BYTES
+            self._program(at, buffer)
 
     def ioctl(self, op, arg=0):
         if op == 4:
@@ -68,9 +79,9 @@ class Partition:
         if op == 5:
             return self._block_size
         if op == 6:
-            self._check_writable()
-            for at in range(arg * self._block_size, (arg + 1) * self._block_size, _SECTOR_BYTES):
-                chip.flash.erase(self._entry[2] + at)
+            if self._block_size != _SECTOR_BYTES:
+                return -_EINVAL
+            self._erase(arg * _SECTOR_BYTES, _SECTOR_BYTES)
             return 0
         return 0 if op in (1, 2, 3) else None
 
@@ -78,13 +89,14 @@ class Partition:
         slots = partitions.ota_slots(partitions.read_table(chip.flash))
         if not slots:
             raise OSError(2)
-        labels = [slot[4] for slot in slots]
-        running = labels.index(chip.running) if chip.running in labels else -1
-        return Partition(labels[(running + 1) % len(labels)])
+        at = slots.index(self._entry) if self._entry in slots else -1
+        return Partition(slots[(at + 1) % len(slots)][4])
 
     def set_boot(self):
         if image.problem(chip.flash, self._entry[2], self._entry[3]):
             raise OSError(*_VALIDATE_FAILED)
+        if self._entry[0] != self.TYPE_APP:
+            raise OSError(*_INVALID_ARG)
         table = partitions.read_table(chip.flash)
         records = partitions.otadata(table)
         if not records:
@@ -101,23 +113,50 @@ class Partition:
         records = partitions.otadata(partitions.read_table(chip.flash))
         if not records:
             raise OSError(*_NOT_FOUND)
-        otadata.mark_valid(chip.flash, records[2])
+        if not otadata.mark_valid(chip.flash, records[2]):
+            raise OSError(*_FAIL)
 
-    def _check_writable(self):
-        if self._entry[4] == chip.running:
+    def _erase(self, at, size_bytes):
+        self._check_range(at, size_bytes)
+        if size_bytes % _SECTOR_BYTES:
+            raise OSError(*_INVALID_SIZE)
+        self._check_writable(at, size_bytes)
+        for sector in range(at, at + size_bytes, _SECTOR_BYTES):
+            chip.flash.erase(self._entry[2] + sector)
+
+    def _program(self, at, data):
+        self._check_range(at, len(data))
+        self._check_writable(at, len(data))
+        chip.flash.program(self._entry[2] + at, data)
+
+    def _check_range(self, at, size_bytes):
+        if at > self._entry[3]:
+            raise OSError(*_INVALID_ARG)
+        if at + size_bytes > self._entry[3]:
+            raise OSError(*_INVALID_SIZE)
+
+    def _check_writable(self, at, size_bytes):
+        """ESP-IDF aborts rather than write what the chip runs from: boot loader, partition table, running app."""
+        start = self._entry[2] + at
+        running = Partition(self.RUNNING).info()
+        if start <= partitions.TABLE_ADDRESS + partitions.TABLE_BYTES:
+            chip.reset("panic: write to the boot loader or the partition table")
+        if start < running[2] + running[3] and start + size_bytes > running[2]:
             chip.reset("panic: write to the running app")
 
 
 def _chosen(table):
-    slots = partitions.ota_slots(table)
+    """The app the boot loader would take next, as a list of one; empty without otadata or without apps."""
     records = partitions.otadata(table)
-    active = None
-    if records:
-        found = otadata.read_records(chip.flash, records[2])
-        active = otadata.active_sector(found)
-    if active is None:
-        return partitions.factory(table) or slots[0]
-    return slots[(found[active][0] - 1) % len(slots)]
+    if not records:
+        return []
+    slots = partitions.ota_slots(table)
+    found = otadata.read_records(chip.flash, records[2])
+    active = otadata.active_sector(found)
+    if active is not None and slots:
+        return [slots[(found[active][0] - 1) % len(slots)]]
+    factory = partitions.factory(table)
+    return [factory] if factory else slots[:1]
 
 
 def raw_temperature():

@@ -15,11 +15,13 @@ def problem(flash, address, limit_bytes):
         return "no image"
     if not 1 <= header[1] <= 16:
         return "bad segment count"
-    chip, _, revision_min = struct.unpack_from("<HBH", header, 12)
+    chip, _, revision_min, revision_max = struct.unpack_from("<HBHH", header, 12)
     if chip != CHIP_ID:
         return "for another chip"
     if revision_min > CHIP_REVISION:
         return "needs a newer chip revision"
+    if revision_max not in (0, 0xFFFF) and revision_max < CHIP_REVISION:
+        return "needs an older chip revision"
     digest = hashlib.sha256()
     digest.update(header)
     checksum = 0xEF

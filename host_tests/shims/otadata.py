@@ -61,3 +61,15 @@ def mark_valid(flash, address):
     if records[active][1] != VALID:
         write_record(flash, address, active, records[active][0], VALID)
     return True
+
+
+def abort_pending(flash, address):
+    """What the boot loader does first: an image still PENDING_VERIFY had its one boot and becomes ABORTED.
+
+    It does not look at the crc and leaves it as it is."""
+    for sector in range(2):
+        record = flash.read(address + sector * SECTOR_BYTES, 32)
+        if struct.unpack_from("<I", record, 24)[0] == PENDING_VERIFY:
+            record[24] = ABORTED
+            flash.erase(address + sector * SECTOR_BYTES)
+            flash.program(address + sector * SECTOR_BYTES, record)
