@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, describe, invalid, not_found, unauthenticated
 from .firmware import FirmwareFiles
-from .model import Database, Thing
+from .model import Database, Thing, Version
 
 VENDOR = "vendor"
 """The vendor's user name for HTTP Basic authentication."""
@@ -84,6 +84,14 @@ class Caller:
 
 
 Who = Annotated[Caller, Depends(Caller.of)]
+
+
+def version_of(session: Session, template_id: str, version_id: str) -> Version:
+    """The template's version with this Id; 404 when it has none."""
+    version = session.get(Version, version_id)
+    if version is None or version.template_id != template_id:
+        raise not_found(f"There is no version {version_id}")
+    return version
 
 
 async def vendor_only(who: Who) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from . import errors, firmware, vendor
-from .access import Context, Ctx, Who, json_body, sha256_hex
+from .access import Context, Ctx, Who, json_body, sha256_hex, version_of
 from .errors import invalid, not_found
 from .model import Property, SerialNumber, Template, Thing, Version, new_id, now
 
@@ -67,7 +67,7 @@ def update_thing(context: Ctx, who: Who, thing_id: str, change: Annotated[ThingC
 def get_thing(context: Ctx, who: Who, thing_id: str) -> dict:
     """The thing, as its vendor sees it."""
     with context.database.reading() as session:
-        return vendor.thing_view(who.require_thing(session, thing_id))
+        return who.require_thing(session, thing_id).view()
 
 
 @router.get("/{thing_id}/versions.json")
@@ -103,7 +103,7 @@ def current_version(context: Ctx, who: Who, thing_id: str) -> dict:
 def get_firmware(request: Request, context: Ctx, who: Who, thing_id: str, version_id: str) -> Response:
     """The firmware of a version, streamed."""
     with context.database.reading() as session:
-        version = vendor.version_of(session, who.require_thing(session, thing_id).template_id, version_id)
+        version = version_of(session, who.require_thing(session, thing_id).template_id, version_id)
         return firmware.answer(request, context.firmware_files, version, context.firmware_form)
 
 
@@ -112,7 +112,7 @@ def confirm_version(context: Ctx, who: Who, thing_id: str, version_id: str) -> N
     """The thing says that it runs this version now."""
     with context.database.writing() as session:
         thing = who.require_thing(session, thing_id)
-        thing.current_version_id = vendor.version_of(session, thing.template_id, version_id).id
+        thing.current_version_id = version_of(session, thing.template_id, version_id).id
         thing.current_since = now()
 
 
@@ -147,7 +147,7 @@ def read_property(context: Ctx, who: Who, thing_id: str, property_id: str) -> Re
 
 def _new_thing(session: Session, registered: SerialNumber) -> Thing:
     template = session.get_one(Template, registered.product.template_id)
-    count = session.scalar(select(func.count()).where(Thing.template_id == template.id))
+    count = session.scalars(select(func.count()).where(Thing.template_id == template.id)).one()
     thing = Thing(serial=registered.serial, template_id=template.id, name=f"{template.name} {count + 1}")
     session.add(thing)
     return thing

@@ -1,7 +1,7 @@
 """The vendor's commands: each a few calls to a running server, and what it prints."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -24,18 +24,21 @@ class UsageError(Exception):
 
 
 def create_product(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Create a product of a template."""
     template = _pick("template", vendor.templates(), options.template)
     product = vendor.create_product(options.name, template["id"], options.description)
     print(f"product {product['name']} created: {product['id']}")
 
 
 def list_products(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the products: name, Id, template."""
     names = {template["id"]: template["name"] for template in vendor.templates()}
     rows = [(product["name"], product["id"], names[product["templateId"]]) for product in vendor.products()]
     _show(("product", "Id", "template"), rows)
 
 
 def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Register the serial numbers given, and those of a file, under a product."""
     serials = list(options.serials)
     if options.file:
         serials += options.file.read_text(errors="replace").split()
@@ -47,16 +50,19 @@ def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def create_template(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Create a template."""
     template = vendor.create_template(options.name, options.description)
     print(f"template {template['name']} created: {template['id']}")
 
 
 def list_templates(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the templates: name, Id, target version."""
     rows = [(found["name"], found["id"], _name(found["targetVersion"])) for found in vendor.templates()]
     _show(("template", "Id", "target"), rows)
 
 
 def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Publish a firmware file as the template's next version."""
     template = _pick("template", vendor.templates(), options.template)
     with _app_file(options.file, options.extract_app) as path, _progress(path.stat().st_size) as progress:
         version = vendor.create_version(template["id"], path, options.description, progress)
@@ -64,6 +70,7 @@ def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List a template's versions: name, Id, bytes, time, whether it is the target, description."""
     template = _pick("template", vendor.templates(), options.template)
     rows = []
     for version in vendor.versions(template["id"]):
@@ -74,6 +81,7 @@ def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Set the version that a template's things should run."""
     template = _pick("template", vendor.templates(), options.template)
     version = _pick("version", vendor.versions(template["id"]), options.version)
     vendor.set_target(template["id"], version["id"])
@@ -81,6 +89,7 @@ def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the things: serial number, name, Id, current and target version, status."""
     rows = []
     for thing in vendor.things():
         versions = (_name(thing["currentVersion"]), _name(thing["targetVersion"]))
@@ -89,6 +98,7 @@ def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Show all about one thing, its properties included."""
     thing = _pick("thing", vendor.things(), options.thing)
     since = f" (since {thing['currentVersionSince']})" if thing["currentVersion"] else ""
     rows = [
@@ -105,6 +115,7 @@ def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def pin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Pin one thing to a version."""
     thing = _pick("thing", vendor.things(), options.thing)
     version = _pick("version", vendor.versions(thing["templateId"]), options.version)
     vendor.pin(thing["id"], version["id"])
@@ -112,6 +123,7 @@ def pin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def unpin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Let one thing follow its template's target again."""
     thing = _pick("thing", vendor.things(), options.thing)
     vendor.unpin(thing["id"])
     print(f"{thing['serialNumber']}: follows its template's target")
@@ -166,7 +178,7 @@ def _progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
         yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
 
 
-def _show(header: tuple[str, ...] | None, rows: list[tuple[str, ...]]) -> None:
+def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> None:
     """A table for a person; for a program, lines of fields separated by tabs."""
     console = Console()
     # Names and values come from devices: none of them may send codes to the terminal or break a line.

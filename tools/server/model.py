@@ -1,5 +1,6 @@
 """The server's records in SQLite: templates and their versions, products and their serial numbers, things."""
 
+import json
 import secrets
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ class Base(DeclarativeBase):
 
 
 class Template(Base):
+    """What things of a kind have in common: above all their versions."""
+
     __tablename__ = "templates"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)
@@ -35,6 +38,16 @@ class Template(Base):
     target_version: Mapped["Version | None"] = relationship(
         primaryjoin="foreign(Template.target_version_id) == Version.id", viewonly=True
     )
+
+    def view(self) -> dict:
+        """The template as the API shows it."""
+        target = self.target_version
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "targetVersion": target and target.view(),
+        }
 
 
 class Version(Base):
@@ -52,19 +65,36 @@ class Version(Base):
 
     @property
     def name(self) -> str:
+        """What people call the version: "1", "2", ..."""
         return str(self.number)
 
     def view(self) -> dict:
-        """The version as the API shows it."""
+        """The version as the API shows it to a thing."""
         return {"id": self.id, "name": self.name, "description": self.description}
+
+    def vendor_view(self) -> dict:
+        """The version as the API shows it to the vendor."""
+        more = {"sizeBytes": self.size_bytes, "sha256": self.firmware_sha256, "createdAt": self.created_at}
+        return self.view() | more
 
 
 class Product(Base):
+    """What is sold: a name for serial numbers, and the template of the things they become."""
+
     __tablename__ = "products"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str]
     template_id: Mapped[str] = mapped_column(ForeignKey("templates.id"))
+
+    def view(self) -> dict:
+        """The product as the API shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "templateId": self.template_id,
+        }
 
 
 class SerialNumber(Base):
@@ -98,6 +128,24 @@ class Thing(Base):
     def target_version(self) -> Version | None:
         """The version this thing should run: its pin, else its template's target."""
         return self.pinned_version or self.template.target_version
+
+    def view(self) -> dict:
+        """The thing as the API shows it. `status` is "no target version", "update pending" or "up to date"."""
+        current, target = self.current_version, self.target_version
+        status = "no target version" if target is None else "up to date" if current is target else "update pending"
+        return {
+            "id": self.id,
+            "serialNumber": self.serial,
+            "name": self.name,
+            "description": self.description,
+            "templateId": self.template_id,
+            "currentVersion": current and current.view(),
+            "currentVersionSince": self.current_since,
+            "targetVersion": target and target.view(),
+            "pinned": self.pinned_version is not None,
+            "status": status,
+            "properties": {kept.property_id: json.loads(kept.value_json) for kept in self.properties},
+        }
 
 
 class Property(Base):

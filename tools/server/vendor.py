@@ -1,7 +1,7 @@
 """The calls of the vendor: products and serial numbers, templates and versions, targets and pins, lists."""
 
-import json
 import re
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from .access import Ctx, json_body, vendor_only
+from .access import Ctx, json_body, vendor_only, version_of
 from .errors import invalid, not_found
 from .model import Product, SerialNumber, Template, Thing, Version
 
@@ -48,14 +48,14 @@ def create_template(context: Ctx, new: Annotated[NewTemplate, json_body(NewTempl
         template = Template(name=new.name, description=new.description)
         session.add(template)
         session.flush()
-        return _template_view(template)
+        return template.view()
 
 
 @router.get("/templates.json")
 def templates(context: Ctx) -> list[dict]:
     """All templates by name, each with its target version."""
     with context.database.reading() as session:
-        return [_template_view(template) for template in session.scalars(select(Template).order_by(Template.name))]
+        return [template.view() for template in session.scalars(select(Template).order_by(Template.name))]
 
 
 @router.post("/products.json")
@@ -67,14 +67,14 @@ def create_product(context: Ctx, new: Annotated[NewProduct, json_body(NewProduct
         product = Product(name=new.name, description=new.description, template_id=template_id)
         session.add(product)
         session.flush()
-        return _product_view(product)
+        return product.view()
 
 
 @router.get("/products.json")
 def products(context: Ctx) -> list[dict]:
     """All products by name."""
     with context.database.reading() as session:
-        return [_product_view(product) for product in session.scalars(select(Product).order_by(Product.name))]
+        return [product.view() for product in session.scalars(select(Product).order_by(Product.name))]
 
 
 @router.post("/products/{product_id}/serials.json")
@@ -84,8 +84,7 @@ def add_serials(context: Ctx, product_id: str, new: Annotated[NewSerials, json_b
     if not serials:
         raise invalid("No serial number is given")
     _refuse("are not 1 to 64 of A-Z a-z 0-9 . _ - (not starting with .)", [s for s in serials if not is_serial(s)])
-    seen: set[str] = set()
-    _refuse("are given more than once", [s for s in serials if s in seen or seen.add(s)])
+    _refuse("are given more than once", [serial for serial, times in Counter(serials).items() if times > 1])
     with context.database.writing() as session:
         if session.get(Product, product_id) is None:
             raise not_found(f"There is no product {product_id}")
@@ -117,7 +116,7 @@ def versions(context: Ctx, template_id: str) -> list[dict]:
     with context.database.reading() as session:
         template = _template(session, template_id)
         of_template = select(Version).where(Version.template_id == template.id).order_by(Version.number)
-        return [_version_view(version) for version in session.scalars(of_template)]
+        return [version.vendor_view() for version in session.scalars(of_template)]
 
 
 @router.put("/templates/{template_id}/target/{version_id}.json", status_code=204)
@@ -141,7 +140,7 @@ def things(context: Ctx, serialNumber: str | None = None) -> list[dict]:
         selectinload(Thing.properties),
     )
     with context.database.reading() as session:
-        return [thing_view(thing) for thing in session.scalars(query.options(*parts))]
+        return [thing.view() for thing in session.scalars(query.options(*parts))]
 
 
 @router.put("/things/{thing_id}/pin/{version_id}.json", status_code=204)
@@ -164,60 +163,6 @@ def is_serial(text: str) -> bool:
     return _SERIAL.fullmatch(text) is not None
 
 
-def version_of(session: Session, template_id: str, version_id: str) -> Version:
-    """The template's version with this Id; 404 when it has none."""
-    version = session.get(Version, version_id)
-    if version is None or version.template_id != template_id:
-        raise not_found(f"There is no version {version_id}")
-    return version
-
-
-def thing_view(thing: Thing) -> dict:
-    """The thing as the API shows it. `status` is "no target version", "update pending" or "up to date"."""
-    current, target = thing.current_version, thing.target_version
-    status = "no target version" if target is None else "up to date" if current is target else "update pending"
-    return {
-        "id": thing.id,
-        "serialNumber": thing.serial,
-        "name": thing.name,
-        "description": thing.description,
-        "templateId": thing.template_id,
-        "currentVersion": current and current.view(),
-        "currentVersionSince": thing.current_since,
-        "targetVersion": target and target.view(),
-        "pinned": thing.pinned_version is not None,
-        "status": status,
-        "properties": {kept.property_id: json.loads(kept.value_json) for kept in thing.properties},
-    }
-
-
-def _template_view(template: Template) -> dict:
-    target = template.target_version
-    return {
-        "id": template.id,
-        "name": template.name,
-        "description": template.description,
-        "targetVersion": target and target.view(),
-    }
-
-
-def _product_view(product: Product) -> dict:
-    return {
-        "id": product.id,
-        "name": product.name,
-        "description": product.description,
-        "templateId": product.template_id,
-    }
-
-
-def _version_view(version: Version) -> dict:
-    return version.view() | {
-        "sizeBytes": version.size_bytes,
-        "sha256": version.firmware_sha256,
-        "createdAt": version.created_at,
-    }
-
-
 def _add_version(context: Ctx, template_id: str, description: str, sha256: str, size_bytes: int) -> dict:
     with context.database.writing() as session:
         newest = select(Version.number).where(Version.template_id == template_id).order_by(Version.number.desc())
@@ -226,7 +171,7 @@ def _add_version(context: Ctx, template_id: str, description: str, sha256: str, 
         version.firmware_sha256, version.size_bytes = sha256, size_bytes
         session.add(version)
         session.flush()
-        return _version_view(version)
+        return version.vendor_view()
 
 
 def _require_template(context: Ctx, template_id: str) -> None:
