@@ -18,15 +18,12 @@ def start(flash: Flash) -> tuple[str, str]:
         return _load(flash, slots, factory, -1), "no otadata"
     address = place[2]
 
-    # An image still pending had its one boot and did not confirm.
-    for sector, (sequence, state, sound) in enumerate(otadata.read_records(flash, address)):
-        if sound and state == otadata.PENDING_VERIFY:
-            otadata.write_record(flash, address, sector, sequence, otadata.ABORTED)
+    otadata.abort_pending(flash, address)
     records = otadata.read_records(flash, address)
     active = otadata.active_sector(records)
     if active is None:
         label = _load(flash, slots, factory, -1 if factory else 0)
-        if not factory and not any(sound for _, _, sound in records):
+        if not factory and all(_is_initial(*record) for record in records):
             index = [slot[4] for slot in slots].index(label)
             otadata.write_record(flash, address, 0, index + 1, otadata.VALID)
         return label, "first boot"
@@ -38,6 +35,11 @@ def start(flash: Flash) -> tuple[str, str]:
     if label != slots[wanted][4]:
         return label, f"{slots[wanted][4]} cannot be loaded"
     return label, "on trial" if state == otadata.NEW else "as before"
+
+
+def _is_initial(sequence: int, state: int, sound: bool) -> bool:
+    """True for a record that nobody has used yet; one that a power cut has torn is none, and stays as it is."""
+    return sequence == otadata.BLANK or (not sound and state in (otadata.INVALID, otadata.ABORTED))
 
 
 def _load(flash: Flash, slots: list, factory: tuple | None, wanted: int) -> str:
