@@ -75,8 +75,9 @@ def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
     rows = []
     for version in vendor.versions(template["id"]):
         is_target = bool(template["targetVersion"]) and version["id"] == template["targetVersion"]["id"]
-        rows.append((version["name"], version["id"], str(version["sizeBytes"]), version["createdAt"]))
-        rows[-1] += ("target" if is_target else "", version["description"])
+        mark = "target" if is_target else ""
+        size_bytes = str(version["sizeBytes"])
+        rows.append((version["name"], version["id"], size_bytes, version["createdAt"], mark, version["description"]))
     _show(("version", "Id", "bytes", "created", "target", "description"), rows)
 
 

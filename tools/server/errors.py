@@ -1,5 +1,6 @@
 """Error answers: every one is `{"code": "GK-000-000n", "message": "..."}`, whoever raised it."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -64,7 +65,7 @@ def install(app: FastAPI) -> None:
         return _answer(ApiError(500, "Internal error"))
 
 
-def describe(problems: list) -> str:
+def describe(problems: Sequence) -> str:
     """The first of a validator's problems as one sentence: where, and what is wrong."""
     where = ".".join(str(part) for part in problems[0]["loc"])
     return f"{where}: {problems[0]['msg']}" if where else problems[0]["msg"]
