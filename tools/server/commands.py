@@ -188,7 +188,10 @@ def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> No
         for row in rows:
             print("\t".join(row))
         return
-    table = Table(*(header or ("", "")), show_header=header is not None, box=None)
+    table = Table(show_header=header is not None, box=None)
+    for title in header or rows[0]:
+        # An Id that is cut short is of no use: on a narrow terminal it takes two lines.
+        table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
