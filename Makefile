@@ -39,7 +39,7 @@ twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=h
 	@$(PY) -m tools.twin --serial "$(SERIAL)" --server "$(SERVER)" --flash "$(FLASH)" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
 
 .PHONY: server
-server: $(READY)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
+server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
 	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)"
 
 .PHONY: test

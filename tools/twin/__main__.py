@@ -10,7 +10,7 @@ from tools.twin import RUNTIMES, Twin, TwinError
 from tools.twin.device import VM, WORLD
 
 WIFI = [list(network) for network in WORLD["wifi"].items()]
-_DONE = re.compile(r"^in step with version .*^\S+ C reported$", re.MULTILINE | re.DOTALL)
+_DONE = re.compile(r"^in step with version .*^\S+ C reported\n", re.MULTILINE | re.DOTALL)
 
 
 def is_done(console: str) -> bool:
