@@ -3,7 +3,12 @@
 import chip
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
-_CAUSES = {"machine.reset": HARD_RESET, "watchdog": WDT_RESET, "deep sleep": DEEPSLEEP_RESET}
+_CAUSES = {
+    "machine.reset": HARD_RESET,
+    "watchdog": WDT_RESET,
+    "deep sleep": DEEPSLEEP_RESET,
+    "soft reset": SOFT_RESET,
+}
 
 
 class Pin:
@@ -26,6 +31,10 @@ class WDT:
 
 def reset():
     chip.reset("machine.reset")
+
+
+def soft_reset():
+    chip.reset("soft reset")
 
 
 def deepsleep(time_ms=0):

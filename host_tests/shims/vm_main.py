@@ -32,6 +32,8 @@ sys.argv[:] = []
 def _run(name):
     try:
         execfile(name, {"__name__": "__main__"})  # noqa: F821
+    except SystemExit:
+        chip.reset("soft reset")
     except Exception as error:
         if not (isinstance(error, OSError) and error.args[0] == 2 and name == "boot.py"):
             sys.print_exception(error)

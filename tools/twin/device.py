@@ -76,7 +76,7 @@ class Twin:
         `max_boots` starts of a program, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         heard = ""
-        cause = "power-on"
+        cause, label = "power-on", ""
 
         def hear(text: str) -> None:
             nonlocal heard
@@ -85,9 +85,14 @@ class Twin:
 
         for boot in range(1, max_boots + 1):
             with self._flash() as flash:
-                if cause != "deep sleep":  # a wake-up starts the same image again and never looks at otadata
-                    label, why = bootloader.start(flash)
-            hear(f"-- {cause}: the boot loader starts {label} ({why})\n")
+                if cause in ("deep sleep", "soft reset"):  # neither of them looks at otadata
+                    hear(f"-- {cause}: {label} starts again\n")
+                else:
+                    try:
+                        label, why = bootloader.start(flash)
+                    except bootloader.NothingToBoot as error:
+                        raise TwinError(f"{self.flash_path}: {error}") from None
+                    hear(f"-- {cause}: the boot loader starts {label} ({why})\n")
             ended = self._run(label, cause, deadline, hear, lambda: until(heard))
             if ended in ("until", "timeout", "ended"):
                 return Result(ended, boot, heard)
