@@ -32,11 +32,11 @@ class FactoryError(Exception):
     """A flash image that cannot be made; the text says why."""
 
 
-def partition_table() -> bytes:
-    """LAYOUT as it lies at 0x8000, with the MD5 that ESP-IDF's boot loader checks."""
+def partition_table(layout: list = LAYOUT) -> bytes:
+    """The partition table as it lies at 0x8000, with the MD5 that ESP-IDF's boot loader checks."""
     table = b"".join(
         struct.pack("<HBBII16sI", 0x50AA, kind, subtype, address, size, label.encode(), 0)
-        for label, kind, subtype, address, size in LAYOUT
+        for label, kind, subtype, address, size in layout
     )
     return table + b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(table).digest()
 

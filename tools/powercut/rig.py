@@ -1,0 +1,286 @@
+"""The device in this process, for speed: the agent's own files, time that passes at once, flash that can lose power.
+
+Nothing survives a reset but the flash: the agent's modules are loaded anew at every boot.
+"""
+
+import contextlib
+import importlib
+import io
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from littlefs import LittleFS, LittleFSError, UserContext
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIMS = ROOT / "host_tests" / "shims"
+
+BLOCK_BYTES = 4096
+BOOTS_MAX = 16
+_QUIET_TIMEOUT_MS = 6 * 3600 * 1000
+_AGENT = ("boot", "main", "board", "thermometer", "gadgetkeeper")
+
+
+class Off(BaseException):
+    """The program has ended: `cause` is "quiet", "power cut", or that of the reset."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass
+class Run:
+    """What happened from power-on until quiet: `quiet` is False when it never came. `started` are the slots that were
+    started, `operations` those of the flash before and after the first cut, `requests` the calls made."""
+
+    quiet: bool = False
+    console: str = ""
+    started: list[str] = field(default_factory=list)
+    operations: list[int] = field(default_factory=lambda: [0])
+    requests: int = 0
+
+
+def load(device: Path) -> None:
+    """Make the agent in `device` (with boot.py beside it) and the shims importable."""
+    sys.path[:0] = [str(SHIMS), str(device), str(device.parent)]
+    sys.dont_write_bytecode = False
+
+
+class Rig:
+    """One device: `memory` is its flash, `server` answers it. `cuts` are (operation, kind), each counted from the one
+    before; "request" as kind cuts after the server has acted on that request and before the device hears of it."""
+
+    def __init__(self, memory: bytearray, server, cuts: tuple = (), seed: int = 0) -> None:
+        self._memory = memory
+        self._server = server
+        self._cuts = list(cuts)
+        self._seed = seed
+        self._now_ms = 0
+        self._watchdog_ms: float = float("inf")
+        self.on_operation = None
+
+    def run(self) -> Run:
+        """Power on, and again after every cut, until the device is quiet: in step (or given up) and reporting."""
+        from cut import CutFlash
+
+        run = Run()
+        self._run = run
+        cause = "power-on"
+        flash = None
+        while len(run.started) < BOOTS_MAX:
+            if flash is None:
+                cut = self._cuts.pop(0) if self._cuts else None
+                self._request_cut = cut[0] if cut and cut[1] == "request" else None
+                file = io.BytesIO(self._memory)
+                flash = CutFlash(file, cut if self._request_cut is None else None, self._power_off, self._seed)
+                flash.on_operation = self._count
+            cause = self._boot(flash, cause)
+            self._memory[:] = file.getvalue()
+            run.console += f"-- {cause}\n"
+            if cause == "quiet":
+                run.quiet = True
+                break
+            if cause == "never quiet":
+                break
+            if cause == "power cut":
+                run.operations.append(0)
+                flash = None
+        return run
+
+    def _boot(self, flash, cause: str) -> str:
+        import chip
+
+        from tools.twin import bootloader
+
+        self._flash = flash
+        self._boot_ms = self._now_ms
+        self._watchdog_ms = float("inf")
+        self._heard = io.StringIO()
+        try:
+            label, why = bootloader.start(flash)
+            self._run.started.append(label)
+            self._run.console += f"-- {cause}: the boot loader starts {label} ({why})\n"
+            self._behaviour = self._server.behaviour_of(label, self._memory_of(flash))
+            world = {"wifi": {"twin": "x"}, "ds18x20": 21.5, "chip": 40.0}
+            chip.power_on(flash, world, label, self)
+            with self._virtual_time(), contextlib.redirect_stdout(self._heard):
+                self._program()
+        except Off as off:
+            return off.cause
+        except bootloader.NothingToBoot:
+            return "never quiet"
+        finally:
+            self._run.console += self._heard.getvalue()
+        return "never quiet"
+
+    def _program(self) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] in _AGENT]:
+            del sys.modules[name]
+        if self._behaviour == "crash":
+            raise Off("panic")
+        files = Files(self._flash)
+        importlib.import_module("boot")
+        if self._behaviour == "hang":
+            raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
+        store = importlib.import_module("gadgetkeeper.store")
+        store.open, store.os = files.open, files
+        main = importlib.import_module("main")
+        main.request = self._request
+        main.main()
+
+    # What the shims tell the power supply (chip.tell), as a file.
+
+    def write(self, line: bytes) -> None:
+        word, _, rest = line.decode().strip().partition(" ")
+        if word == "watchdog":
+            self._watchdog_ms = self._now_ms + int(rest)
+        else:
+            raise Off(rest)
+
+    def _request(self, method: str, url: str, data=None, headers=None):
+        from gadgetkeeper.errors import RetryableError
+
+        if self._behaviour == "offline":
+            raise RetryableError("no_answer", "the server does not answer")
+        number = self._run.requests
+        self._run.requests += 1
+        reply = self._server.request(method, url, data, headers or {})
+        if number == self._request_cut:
+            self._request_cut = None
+            self._flash.dead = True
+            self._power_off()
+        return reply
+
+    def _power_off(self) -> None:
+        raise Off("power cut")
+
+    def _count(self, number: int, kind: str, address: int, size_bytes: int) -> None:
+        if not self._flash.dead:
+            self._run.operations[-1] += 1
+            if self.on_operation:
+                self.on_operation(kind, address)
+
+    def _memory_of(self, flash):
+        return lambda address, size: bytes(flash.read(address, size))
+
+    @contextlib.contextmanager
+    def _virtual_time(self):
+        kept = {name: getattr(time, name, None) for name in ("ticks_ms", "ticks_add", "ticks_diff", "sleep_ms")}
+        time.ticks_ms = lambda: self._now_ms
+        time.ticks_add = lambda ticks, delta: ticks + delta
+        time.ticks_diff = lambda one, other: one - other
+        time.sleep_ms = self._sleep
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(time, name, value)
+
+    def _sleep(self, duration_ms: int) -> None:
+        self._now_ms += duration_ms
+        if self._now_ms >= self._watchdog_ms:
+            raise Off("watchdog")
+        heard = self._heard.getvalue()
+        if " C reported" in heard and ("in step with" in heard or "has failed here" in heard):
+            raise Off("quiet")
+        if self._now_ms - self._boot_ms > _QUIET_TIMEOUT_MS:
+            raise Off("never quiet")
+
+
+class Files:
+    """The board's littlefs for the agent's store: `open`, and what it uses of `os`."""
+
+    def __init__(self, flash) -> None:
+        import esp32
+
+        self._flash = flash
+        vfs = esp32.Partition("vfs")
+        self._lfs = LittleFS(
+            context=_Blocks(vfs),
+            block_size=BLOCK_BYTES,
+            block_count=vfs.ioctl(4),
+            read_size=32,
+            prog_size=32,
+            cache_size=128,
+            lookahead_size=32,
+        )
+
+    def open(self, path: str, mode: str = "r"):
+        raw = self._call(lambda: self._lfs.open(path, mode.replace("b", "") + "b", buffering=0))
+        return _File(raw, self._call, "b" in mode)
+
+    def rename(self, old: str, new: str) -> None:
+        self._call(lambda: self._lfs.rename(old, new))
+
+    def remove(self, path: str) -> None:
+        self._call(lambda: self._lfs.remove(path))
+
+    def _call(self, function):
+        try:
+            result = function()
+        except FileNotFoundError:
+            raise OSError(2, "ENOENT") from None
+        except LittleFSError as error:
+            if not self._flash.dead:
+                raise OSError(abs(error.code), str(error)) from None
+        if self._flash.dead:  # littlefs has seen an I/O error; in truth nobody is left to see anything
+            raise Off("power cut")
+        return result
+
+
+class _File:
+    def __init__(self, raw, call, binary: bool) -> None:
+        self._raw, self._call, self._binary = raw, call, binary
+        # littlefs aborts on closing twice, as the garbage collector would when a power cut makes the first one fail.
+        self._close, raw.close = raw.close, lambda: None
+
+    def read(self, size: int = -1):
+        data = self._call(lambda: self._raw.read(size))
+        return data if self._binary else data.decode()
+
+    def write(self, text) -> int:
+        return self._call(lambda: self._raw.write(text if self._binary else text.encode()))
+
+    def flush(self) -> None:
+        self._call(self._raw.flush)
+
+    def close(self) -> None:
+        self._call(self._close)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+
+
+class _Blocks(UserContext):
+    """littlefs' block device; a power loss becomes an I/O error, because no exception passes through littlefs."""
+
+    def __init__(self, partition) -> None:
+        super().__init__(0)
+        self._partition = partition
+
+    def read(self, cfg, block, off, size):
+        data = bytearray(size)
+        self._partition.readblocks(block, data, off)
+        return data
+
+    def prog(self, cfg, block, off, data):
+        return self._alive(lambda: self._partition.writeblocks(block, bytes(data), off))
+
+    def erase(self, cfg, block):
+        return self._alive(lambda: self._partition.ioctl(6, block))
+
+    def sync(self, cfg):
+        return 0
+
+    def _alive(self, function) -> int:
+        try:
+            function()
+        except Off:
+            return -5
+        return 0

@@ -1,0 +1,185 @@
+"""What stands around the device: the published firmware, the server, and the truth about both."""
+
+import binascii
+import copy
+import hashlib
+import json
+import random
+import struct
+from dataclasses import dataclass, field
+
+from littlefs import LittleFS
+
+from tools import factory
+
+SERIAL = "THERM00000000000001"
+SLOT_BYTES = 0x10000
+LAYOUT = [
+    ("otadata", 1, 0, 0xD000, 0x2000),
+    ("ota_0", 0, 0x10, 0x10000, SLOT_BYTES),
+    ("ota_1", 0, 0x11, 0x20000, SLOT_BYTES),
+    ("vfs", 1, 0x81, 0x30000, 0x10000),
+]
+PLACES = {label: (address, size) for label, _, _, address, size in LAYOUT}
+FLASH_BYTES = 0x40000
+V1, V2 = "1" * 32, "2" * 32
+
+
+def make_image(seed: int, size_bytes: int) -> bytes:
+    """An app image that the chip would start, about `size_bytes` long."""
+    noise = random.Random(seed).randbytes
+    first = struct.pack("<I", 0xABCD5432) + noise(252)
+    second = noise(size_bytes // 4 * 4)
+    body = struct.pack("<BBBBI", 0xE9, 2, 2, 0x20, 0x40080000) + bytes(4)
+    body += struct.pack("<HBHH", 0, 0, 0, 0xFFFF) + bytes(4) + b"\x01"
+    body += struct.pack("<II", 0x3F400000, len(first)) + first + struct.pack("<II", 0x400D0000, len(second)) + second
+    checksum = 0xEF
+    for byte in first + second:
+        checksum ^= byte
+    body += bytes(15 - len(body) % 16) + bytes([checksum])
+    return body + hashlib.sha256(body).digest()
+
+
+def factory_fresh(image: bytes) -> bytearray:
+    """A small flash chip as it leaves the factory, `image` in ota_0."""
+    memory = bytearray(b"\xff" * FLASH_BYTES)
+    table = factory.partition_table(LAYOUT)
+    memory[0x8000 : 0x8000 + len(table)] = table
+    address, _ = PLACES["ota_0"]
+    memory[address : address + len(image)] = image
+    address, size = PLACES["vfs"]
+    memory[address : address + size] = factory.file_system(factory.own_files(SERIAL, "http://server"), size)
+    return memory
+
+
+def read_files(memory: bytearray) -> dict[str, bytes]:
+    """The files on the flash, read by littlefs itself."""
+    address, size = PLACES["vfs"]
+    lfs = LittleFS(block_size=4096, block_count=size // 4096, mount=False)
+    lfs.context.buffer[:] = memory[address : address + size]
+    lfs.mount()
+    files = {}
+    for name in lfs.listdir("/"):
+        with lfs.open("/" + name, "rb") as file:
+            files["/" + name] = file.read()
+    return files
+
+
+@dataclass
+class Server:
+    """GadgetKeeper for one serial number, and the behaviour of the firmware it publishes."""
+
+    images: dict[str, bytes]
+    target: str
+    does: dict[str, str] = field(default_factory=dict)  # version: "hang", "crash" or "offline"
+    thing: str | None = None
+    name: str = ""
+    key: str = ""
+    current: str | None = None
+    activations: int = 0
+    log: list[str] = field(default_factory=list)
+
+    def copy(self) -> "Server":
+        return copy.deepcopy(self)
+
+    def version_in(self, label: str, read) -> str | None:
+        """Which published image the slot holds, byte for byte."""
+        for version, image in self.images.items():
+            if read(PLACES[label][0], len(image)) == image:
+                return version
+        return None
+
+    def behaviour_of(self, label: str, read) -> str | None:
+        version = self.version_in(label, read)
+        return self.does.get(version) if version else None
+
+    def request(self, method: str, url: str, data, headers: dict) -> "Reply":
+        path = url.removeprefix("http://server/v1/things/").removesuffix(".json")
+        self.log.append(f"{method} {path}")
+        if path == f"activate/{SERIAL}":
+            if self.thing is None:
+                self.thing, self.name = "a" * 32, "Thermometer 1"
+            self.activations += 1
+            self.key = f"{self.activations:032x}"
+            return _json({"thingId": self.thing, "apiKey": self.key})
+        if headers.get("X-ApiKey") != self.key:
+            return Reply(401)
+        if method == "PUT" and path == self.thing:
+            self.name = json.loads(data)["name"]
+            return Reply(204)
+        path = path.removeprefix(f"{self.thing}/")
+        if path == "versions/target":
+            return self._version(self.target)
+        if path == "versions/current":
+            return self._version(self.current) if self.current else Reply(404)
+        if path == f"versions/{self.target}/firmware":
+            body = b'"' + binascii.b2a_base64(self.images[self.target], newline=False) + b'"'
+            return Reply(200, body, "application/json")
+        if method == "PUT" and path.removeprefix("versions/") in self.images:
+            self.current = path.removeprefix("versions/")
+            return Reply(204)
+        return Reply(204 if path == "properties/temperature/value" else 404)
+
+    def _version(self, version: str) -> "Reply":
+        return _json({"id": version, "name": version[0], "description": None})
+
+
+class Reply:
+    """An answer, as the agent's transport gives it."""
+
+    bounded = True
+
+    def __init__(self, status_code: int, body: bytes = b"", kind: str = "") -> None:
+        self.status_code = status_code
+        self.headers = {"content-type": kind, "content-length": str(len(body))}
+        self._body = body
+
+    def readinto(self, view) -> int:
+        count = min(len(view), len(self._body), 1460)
+        view[:count], self._body = self._body[:count], self._body[count:]
+        return count
+
+    def json(self) -> object:
+        return json.loads(self._body)
+
+    def close(self) -> None:
+        pass
+
+
+def _json(value: dict) -> Reply:
+    return Reply(200, json.dumps(value).encode(), "application/json")
+
+
+class Violation(Exception):
+    """An invariant does not hold; the text says which."""
+
+
+def check(memory: bytearray, server: Server, run, expected: str) -> None:
+    """Look at flash and server from outside, after the device has become quiet. Violation when the design's invariants
+    do not hold: `expected` is the version that should run now."""
+
+    def read(address: int, size: int) -> bytes:
+        return bytes(memory[address : address + size])
+
+    if not run.quiet:
+        raise Violation(f"I1: not quiet after {len(run.started)} boots")
+    running = run.started[-1]
+    version = server.version_in(running, read)
+    if version is None:
+        raise Violation(f"I3: {running} runs, and holds no published image")
+    if version != expected:
+        raise Violation(f"I6: version {version[0]} runs, it should be {expected[0]}")
+    files = read_files(memory)
+    if files.get("/serial.txt") != SERIAL.encode() + b"\n":
+        raise Violation(f"I5: the serial number is {files.get('/serial.txt')!r}")
+    state = json.loads(files.get("/state.json", b"{}"))
+    if state.get("versionId") not in (None, version):
+        raise Violation(f"I2: the record claims version {state['versionId'][0]}, version {version[0]} runs")
+    if state.get("apiKey") != server.key or state.get("thingId") != server.thing:
+        raise Violation("the record does not hold the server's thing and key")
+    if server.name != "ThermometerDevice":
+        raise Violation(f'the thing is called "{server.name}"')
+    if server.target == version and (state.get("versionId"), server.current) != (version, version):
+        raise Violation(f"I6: record and server say {state.get('versionId')} and {server.current}")
+    if server.target != version and server.current == server.target:
+        raise Violation("I6: the server believes in a version that does not run")
