@@ -12,7 +12,7 @@ READY := $(VENV)/.installed
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12"; exit 2; }
@@ -53,6 +53,15 @@ test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython under shims
 .PHONY: test-vm
 test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
 	@$(PY) -m pytest -n auto -m vm
+
+.PHONY: powercut
+powercut: $(READY)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
+	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
+	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT),,--vm $(or $(VM),120))
+
+.PHONY: mutants
+mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each
+	@$(PY) -m tools.mutants
 
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs

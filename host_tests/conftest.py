@@ -1,5 +1,6 @@
 """The agent's and the shims' modules, importable on CPython as they are on the board."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 LOGIC = HERE / "logic"
 SHIMS = HERE / "shims"
-DEVICE = HERE.parent / "device"
+DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", HERE.parent / "device"))
 
 sys.path[:0] = [str(LOGIC), str(SHIMS), str(DEVICE)]
 

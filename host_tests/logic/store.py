@@ -2,8 +2,9 @@
 
 import os
 
+import gadgetkeeper.store
 import scratch
-from gadgetkeeper.errors import FinalError
+from gadgetkeeper.errors import FinalError, RetryableError
 from gadgetkeeper.store import DEFAULTS, Store
 from world import raises
 
@@ -82,3 +83,30 @@ def test_another_thing_means_that_nothing_is_renamed_or_confirmed_yet():
     assert Store(root).state == {"thingId": "a", "apiKey": "k2", "renamed": True, "confirmed": True}
     store.keep_credentials("b", "k3")
     assert Store(root).state == {"thingId": "b", "apiKey": "k3", "renamed": False, "confirmed": False}
+
+
+def test_full_flash_keeps_the_old_record_whole():
+    root = scratch.folder()
+    store = Store(root)
+    store.keep(thingId="a")
+
+    class Full:
+        def __init__(self, name, mode):
+            self.file = open(name, mode)  # noqa: SIM115
+
+        def write(self, text):
+            self.file.write(text[:5])
+            raise OSError(28)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+    gadgetkeeper.store.open = Full
+    try:
+        raises(RetryableError, "state_not_saved", lambda: store.keep(thingId="b"))
+    finally:
+        del gadgetkeeper.store.open
+    assert Store(root).state == {"thingId": "a"}

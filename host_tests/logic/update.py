@@ -269,3 +269,44 @@ def test_board_without_ota_slots_says_so():
     address = 0x8000 + 64  # the table's third entry: ota_1
     chip.flash.program(address, bytes(32))
     raises(AgentError, "no_slots", Slots, partition)
+
+
+def test_same_image_under_another_version_is_an_update_all_the_same():
+    image = make_image(1)
+    board = Board(image)
+    board.start().install(raw(image), V2, quiet)
+    update = board.start()
+    assert update.installed == V1
+    reboot_into("ota_1")
+    update = board.start()
+    assert update.installed == V2
+    update.prove()
+    assert board.start().installed == V2
+
+
+def test_mark_that_does_not_stick_ends_no_trial():
+    board = Board()
+    board.start().install(raw(), V2, quiet)
+    reboot_into("ota_1")
+    update = board.start()
+    mark = board.partition.mark_app_valid_cancel_rollback
+    board.partition.mark_app_valid_cancel_rollback = lambda: None
+    try:
+        raises(RetryableError, "not_marked", update.prove)
+    finally:
+        board.partition.mark_app_valid_cancel_rollback = mark
+    assert Store(board.root).state["versionId"] == V1
+
+
+def test_attempt_is_on_flash_before_the_boot_loader_is_told():
+    board = Board()
+    update = board.start()
+    seen = []
+
+    def watch(number, kind, address, size):
+        if 0xD000 <= address < 0xF000 and not seen:
+            seen.append(Store(board.root).state["update"])
+
+    chip.flash.on_operation = watch
+    update.install(raw(), V2, quiet)
+    assert seen[0]["phase"] == "armed" and seen[0]["attempts"] == 1, seen

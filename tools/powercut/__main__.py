@@ -36,6 +36,11 @@ def main() -> int:
 def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> int:
     """All first cuts, then sampled pairs; prints the table; 1 at the first violation."""
     console = Console(stderr=False)
+    for name in names:
+        problem = Story(name, setting).run().problem
+        if problem:
+            console.print(f"{name}, without a cut, seed {setting.seed}: {problem}")
+            return 1
     singles = {name: list(first_cuts(Story(name, setting))) for name in names}
     if options.sample:
         chosen = random.Random(setting.seed)
@@ -44,7 +49,7 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
     rows: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        multiprocessing.Pool(os.cpu_count(), _prepare, (options.device, setting, names)) as pool,
+        multiprocessing.Pool(options.jobs, _prepare, (options.device, setting, names)) as pool,
         Progress(*columns, console=console) as progress,
     ):
         singles_done = _play(pool, progress, "one cut", jobs)
@@ -129,6 +134,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=int, default=2400, metavar="N", help="second cuts to sample")
     parser.add_argument("--sample", type=int, metavar="N", help="at most N first cuts of each story")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per core)"
+    )
     parser.add_argument("--device", type=Path, default=rig.ROOT / "device", help="the agent's files")
     options = parser.parse_args()
     if options.cut and len(options.story or []) != 1:
