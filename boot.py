@@ -24,6 +24,11 @@ def guard_trial():
 
 try:
     watchdog = guard_trial()
+    import gc
+
+    if hasattr(gc, "threshold"):  # not on CPython
+        # Compiling the agent would else spread what stays over the whole heap, and leave no 4 KiB in one piece.
+        gc.threshold(16 * 1024)
     import board
 
     board.watchdog = watchdog

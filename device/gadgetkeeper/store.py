@@ -117,8 +117,10 @@ class Store:
             self._saved = text
 
     def _read(self, name: str) -> str:
+        # As much as there is, and no more: a read for 8 KiB would allocate 8 KiB in one piece.
+        size_bytes = os.stat(self._root + name)[6]
         with open(self._root + name) as file:
-            return file.read(_FILE_MAX_BYTES)
+            return file.read(min(size_bytes, _FILE_MAX_BYTES))
 
 
 def _never(value: object) -> bool:

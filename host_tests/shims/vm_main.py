@@ -8,6 +8,7 @@ import sys
 import time
 
 import chip
+import cut
 import ds18x20
 import esp32
 import flash
@@ -18,7 +19,13 @@ import requests
 import vfs
 
 _path, _fd, _running, _world = sys.argv[1:]
-chip.power_on(flash.Flash(open(_path, "r+b")), json.loads(_world), _running, open(int(_fd), "wb"))
+_world = json.loads(_world)
+_file = open(_path, "r+b")
+if _world.get("cut"):
+    _flash = cut.CutFlash(_file, _world["cut"], lambda: chip.reset("power cut"))
+else:
+    _flash = flash.Flash(_file)
+chip.power_on(_flash, _world, _running, open(int(_fd), "wb"))
 for _module in (chip, ds18x20, esp32, machine, network, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tools.powercut import rig
+from tools.powercut import rig, timeline, vm
 from tools.powercut.sweep import KINDS, STORIES, Cut, Outcome, Setting, Story, first_cuts
 
 _stories: dict[str, Story] = {}
@@ -55,15 +55,24 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
         singles_done = _play(pool, progress, "one cut", jobs)
         pairs = _pairs(singles_done, setting.seed, options.pairs)
         pairs_done = _play(pool, progress, "two cuts", pairs)
+        vm_done = vm.play(progress, options.vm, setting, options.jobs) if options.vm and pairs_done else []
+    if options.picture:
+        timeline.draw(options.picture, setting)
+    for outcome in vm_done:
+        rows["factory, on the VM", outcome.cuts[0][1]].append(outcome)
     for outcome in singles_done + pairs_done:
         rows[outcome.story, "two cuts" if len(outcome.cuts) == 2 else outcome.cuts[0][1]].append(outcome)
-    bad = [outcome for outcome in singles_done + pairs_done if outcome.problem]
+    bad = [outcome for outcome in singles_done + pairs_done + vm_done if outcome.problem]
     _print_table(console, rows)
     if not bad:
-        tried = len(singles_done) + len(pairs_done)
+        tried = len(singles_done) + len(pairs_done) + len(vm_done)
         console.print(f"{tried} cuts, {tried} recovered (seed {setting.seed}, images of {setting.image_bytes} bytes)")
         return 0
     for outcome in bad[:1]:
+        if outcome in vm_done:
+            console.print(outcome.console, markup=False, highlight=False)
+            console.print(f"on the MicroPython VM, cut at {outcome.cuts}: {outcome.problem}")
+            return 1
         cuts = " ".join(f"{number}:{kind}" for number, kind in outcome.cuts)
         console.print(f"{outcome.story}, cut at {cuts}, seed {setting.seed}: {outcome.problem}")
         console.print(f'again, with its console: make powercut STORY={outcome.story} CUT="{cuts}" SEED={setting.seed}')
@@ -137,6 +146,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per core)"
     )
+    parser.add_argument("--vm", type=int, default=0, metavar="N", help="cuts to sample on the MicroPython VM")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw one update's operations and their cuts")
     parser.add_argument("--device", type=Path, default=rig.ROOT / "device", help="the agent's files")
     options = parser.parse_args()
     if options.cut and len(options.story or []) != 1:

@@ -53,7 +53,9 @@ class Result:
 
 
 class Twin:
-    """A board whose flash is the file `flash_path`. `runtime` is "vm" or "cpython"; `console` gets what it prints."""
+    """A board whose flash is the file `flash_path`. `runtime` is "vm" or "cpython"; `console` gets what it prints.
+
+    `cut` is (boot, flash operation of that boot, "clean", "torn" or "last"): where the power fails, once, on the VM."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Twin:
         runtime: str = "vm",
         world: dict | None = None,
         console: Callable[[str], object] = lambda text: None,
+        cut: tuple[int, int, str] | None = None,
     ) -> None:
         if runtime == "vm" and not VM.exists():
             raise TwinError("the MicroPython VM has no wheel for this machine: use the runtime cpython")
@@ -68,6 +71,7 @@ class Twin:
         self.runtime = runtime
         self.world = {**WORLD, **(world or {})}
         self._console = console
+        self.cut = cut
 
     def power_on(
         self, max_boots: int = 8, timeout_s: float = 120, until: Callable[[str], bool] = lambda console: False
@@ -93,6 +97,7 @@ class Twin:
                     except bootloader.NothingToBoot as error:
                         raise TwinError(f"{self.flash_path}: {error}") from None
                     hear(f"-- {cause}: the boot loader starts {label} ({why})\n")
+            self._cut_now = self.cut[1:] if self.cut and self.cut[0] == boot else None
             ended = self._run(label, cause, deadline, hear, lambda: until(heard))
             if ended in ("until", "timeout", "ended"):
                 return Result(ended, boot, heard)
@@ -144,7 +149,9 @@ class Twin:
         return None
 
     def _command(self, control_fd: int, label: str, cause: str) -> list[str]:
-        world = json.dumps({**self.world, "reset_cause": cause, "behaviour": self._behaviour(label)})
+        world = json.dumps(
+            {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
+        )
         arguments = [str(self.flash_path.resolve()), str(control_fd), label, world]
         if self.runtime == "vm":
             return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py"), *arguments]

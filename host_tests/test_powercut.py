@@ -1,0 +1,72 @@
+"""A sample of `make powercut`, and that it notices what it is there for."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tools.powercut import world
+from tools.powercut.world import V1, V2, Server, Violation
+
+
+def powercut(*arguments):
+    command = [sys.executable, "-m", "tools.powercut", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("seed", ["7", "8"])
+def test_power_cut_at_sampled_operations_loses_nothing(seed):
+    done = powercut("--sample", "30", "--pairs", "120", "--seed", seed, "--image-bytes", "13000", "--jobs", "1")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.vm
+def test_power_cut_on_the_vm_loses_nothing():
+    done = powercut("--story", "update", "--sample", "1", "--pairs", "1", "--vm", "10", "--jobs", "1")
+    assert done.returncode == 0, done.stdout
+    assert "on the VM" in done.stdout
+
+
+def test_replay_shows_the_console_of_one_cut():
+    done = powercut("--story", "update", "--cut", "12:torn", "--cut", "3:clean")
+    assert done.returncode == 0 and done.stdout.count("-- power cut\n") == 2, done.stdout
+    assert "in step with version 2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--cut", "5:torn"], ["--cut", "x:torn", "--story", "update"], ["--image-bytes", "1"], ["--story", "x"]],
+)
+def test_wrong_arguments_are_one_line_and_status_2(arguments):
+    done = powercut(*arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_oracle_sees_each_violation():
+    images = {V1: world.make_image(1, 9000), V2: world.make_image(2, 9000)}
+
+    def verdict(state, running="ota_0", target=V1, current=V1, name="ThermometerDevice", damage=None, quiet=True):
+        memory = world.factory_fresh(images[V1])
+        address, size = world.PLACES["vfs"]
+        files = {"/serial.txt": world.SERIAL.encode() + b"\n", "/state.json": state}
+        memory[address : address + size] = world.factory.file_system(files, size)
+        if damage is not None:
+            memory[damage] ^= 1
+        server = Server(images, target, thing="a", key="k", current=current, name=name)
+        run = type("Run", (), {"quiet": quiet, "started": [running]})
+        try:
+            world.check(memory, server, run, V1)
+        except Violation as violation:
+            return str(violation)
+        return "fine"
+
+    good = b'{"thingId": "a", "apiKey": "k", "versionId": "%s"}' % V1.encode()
+    assert verdict(good) == "fine"
+    assert verdict(good, quiet=False).startswith("I1")
+    assert verdict(good.replace(V1.encode(), V2.encode())).startswith("I2")
+    assert verdict(good, damage=0x10000 + 5000).startswith("I3")
+    assert verdict(good, running="ota_1").startswith("I3")
+    assert verdict(good, current=V2).startswith("I6")
+    assert verdict(good, target=V2, current=V2).startswith("I6")
+    assert verdict(good, name="Thermometer 1") != "fine"
+    assert verdict(good.replace(b'"k"', b'"old"')) != "fine"
