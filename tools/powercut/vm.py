@@ -13,23 +13,27 @@ from tools.powercut.sweep import KINDS, Outcome, Setting
 from tools.twin import Twin
 from tools.twin.__main__ import is_done, make_factory_fresh
 
-_OPERATIONS_MAX = 70  # more than any boot of the story has
+_OPERATIONS = {1: 46, 2: 14}  # about as many as the boot that downloads has, and the trial
+_DEVICES_PER_JOB = 4  # they mostly wait for their sensors
 _TIMEOUT_S = 60
 
 
 def play(progress: Progress, count: int, setting: Setting, jobs: int) -> list[Outcome]:
     """`count` cuts of the story from factory state to version 2 confirmed, each on a device of its own."""
     chosen = random.Random(setting.seed)
-    # Two boots: the one that downloads, and the trial. Numbers past a boot's last operation cut nothing.
-    places = [(boot, number, kind) for boot in (1, 2) for number in range(_OPERATIONS_MAX) for kind in KINDS[:3]]
+    # Numbers past a boot's last operation cut nothing, and do not count.
+    places = [
+        (boot, number, kind) for boot, last in _OPERATIONS.items() for number in range(last) for kind in KINDS[:3]
+    ]
     chosen.shuffle(places)
     task = progress.add_task("on the VM", total=count)
     done: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder, server.running(Path(folder) / "server") as running:
         bench = _Bench(Path(folder), running, setting)
-        with ThreadPoolExecutor(jobs) as pool:
+        with ThreadPoolExecutor(jobs * _DEVICES_PER_JOB) as pool:
             while places and len(done) < count:
-                batch, places = places[: 4 * jobs], places[4 * jobs :]
+                size = min(count - len(done), 4 * jobs * _DEVICES_PER_JOB)
+                batch, places = places[:size], places[size:]
                 for outcome in pool.map(bench.play, batch):
                     if outcome.cuts:
                         done.append(outcome)
