@@ -57,7 +57,7 @@ test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
 .PHONY: powercut
 powercut: $(READY)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
 	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
-	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT),,--vm $(or $(VM),120))
+	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120) --picture docs/powercut.svg)
 
 .PHONY: mutants
 mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each

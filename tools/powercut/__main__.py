@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tools.powercut import rig, timeline, vm
 from tools.powercut.sweep import KINDS, STORIES, Cut, Outcome, Setting, Story, first_cuts
+from tools.twin.device import VM
 
 _stories: dict[str, Story] = {}
 
@@ -30,6 +31,9 @@ def main() -> int:
         print(outcome.console, end="")
         print(f"violated: {outcome.problem}" if outcome.problem else "recovered")
         return 1 if outcome.problem else 0
+    if options.vm and not VM.exists():
+        print("no MicroPython VM for this machine: its sample is left out")
+        options.vm = 0
     return sweep(options.story or list(STORIES), setting, options)
 
 
