@@ -39,6 +39,11 @@ def check_head(head, running_head) -> None:
         raise BadImage("wrong_chip", f"the firmware is for {names[0]}, this board is {names[1]}")
     if struct.unpack_from("<I", head, 32)[0] != _DESCRIPTOR_MAGIC:
         raise BadImage("not_an_app", "the firmware has no app descriptor: publish the app alone, not a combined image")
+    secure, running_secure = _secure_version(head), _secure_version(running_head)
+    if secure < running_secure:
+        raise BadImage(
+            "older_secure_version", f"the firmware's secure version is {secure}, not {running_secure} or later"
+        )
     if head[23] != 1:
         raise BadImage("no_hash", "the firmware has no SHA-256 at its end")
 
@@ -95,6 +100,10 @@ def _hash_at(slot, limit_bytes: int) -> int:
     if at + _HASH_BYTES > limit_bytes:
         raise BadImage("truncated", "the firmware ends before its segments do")
     return at
+
+
+def _secure_version(head) -> int:
+    return struct.unpack_from("<I", head, 36)[0]
 
 
 def _chip(head) -> int:

@@ -310,3 +310,13 @@ def test_attempt_is_on_flash_before_the_boot_loader_is_told():
     chip.flash.on_operation = watch
     update.install(raw(), V2, quiet)
     assert seen[0]["phase"] == "armed" and seen[0]["attempts"] == 1, seen
+
+
+def test_downgrade_below_the_running_secure_version_is_refused():
+    board = Board(make_image(1, secure=5))
+    update = board.start()
+    operations = chip.flash.operations
+    raises(BadImage, "older_secure_version", update.install, raw(make_image(2, secure=4)), V2, quiet)
+    assert chip.flash.operations == operations
+    board = Board(make_image(1, secure=5))
+    board.start().install(raw(make_image(2, secure=5)), V2, quiet)

@@ -49,9 +49,9 @@ def roll_back():
     chip.running = "ota_0"
 
 
-def make_image(seed, size=9000, chip_id=0, segments=2, magic=0xABCD5432, hashed=1):
+def make_image(seed, size=9000, chip_id=0, segments=2, magic=0xABCD5432, hashed=1, secure=0):
     """An app image for the virtual chip, small and valid unless asked otherwise; `seed` makes it one of its kind."""
-    first = struct.pack("<I", magic) + bytes([seed]) * 252
+    first = struct.pack("<II", magic, secure) + bytes([seed]) * 248
     second = bytes((at * 7 + seed) & 0xFF for at in range(size // 4 * 4))
     header = struct.pack("<BBBBI", 0xE9, segments, 2, 0x20, 0x40080000) + bytes(4)
     header += struct.pack("<HBHH", chip_id, 0, 0, 0xFFFF) + bytes(4) + bytes([hashed])

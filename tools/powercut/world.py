@@ -28,7 +28,7 @@ V1, V2 = "1" * 32, "2" * 32
 def make_image(seed: int, size_bytes: int) -> bytes:
     """An app image that the chip would start, about `size_bytes` long."""
     noise = random.Random(seed).randbytes
-    first = struct.pack("<I", 0xABCD5432) + noise(252)
+    first = struct.pack("<II", 0xABCD5432, 0) + noise(248)
     second = noise(size_bytes // 4 * 4)
     body = struct.pack("<BBBBI", 0xE9, 2, 2, 0x20, 0x40080000) + bytes(4)
     body += struct.pack("<HBHH", 0, 0, 0, 0xFFFF) + bytes(4) + b"\x01"
