@@ -358,6 +358,13 @@ def test_failing_boot_py_does_not_keep_main_from_running(tmp_path, runtime):
     assert "broken" in result.console and "main runs" in result.console
 
 
+@pytest.mark.parametrize("runtime", ON_BOTH)
+def test_world_of_any_size_reaches_the_program(tmp_path, runtime):
+    firmwares = {f"{number:064x}": {"size_bytes": 16, "does": "hang"} for number in range(20)}
+    result = twin(tmp_path, runtime, "print('main runs')", world={"firmware": firmwares}).power_on(max_boots=1)
+    assert "main runs" in result.console
+
+
 @pytest.mark.vm
 def test_the_hosts_files_are_out_of_sight(tmp_path):
     result = twin(tmp_path, "vm", "import os\nprint(sorted(os.listdir('/')))").power_on()

@@ -1,4 +1,4 @@
-"""Power-on of the virtual chip on CPython: `cpython_main.py FLASH_FILE CONTROL_FD RUNNING_LABEL WORLD_JSON`.
+"""Power-on of the virtual chip on CPython: what it needs to know is in TWIN_POWER.
 
 For debugging, coverage, and machines without a wheel of the MicroPython VM. The file system is the same littlefs in the
 same flash file; the agent's `open`, `os` and imports go to it.
@@ -18,9 +18,10 @@ import flash
 
 
 def main():
-    path, control_fd, running, world = sys.argv[1:]
-    control = os.fdopen(int(control_fd), "wb", buffering=0)
-    chip.power_on(flash.Flash(open(path, "r+b", buffering=0)), json.loads(world), running, control)
+    power = json.loads(os.environ["TWIN_POWER"])
+    control = os.fdopen(power["control"], "wb", buffering=0)
+    memory = flash.Flash(open(power["flash"], "r+b", buffering=0))
+    chip.power_on(memory, power["world"], power["running"], control)
     cpython_time.install()
     files = cpython_files.mount(esp32.Partition("vfs"))
 

@@ -1,9 +1,10 @@
-"""Power-on of the virtual chip on the MicroPython VM: `vm_main.py FLASH_FILE CONTROL_FD RUNNING_LABEL WORLD_JSON`.
+"""Power-on of the virtual chip on the MicroPython VM: what it needs to know is in TWIN_POWER.
 
 Does what the ESP32 port does: mounts the file system, runs boot.py, then main.py. The host's files are out of sight.
 """
 
 import json
+import os
 import sys
 import time
 
@@ -18,14 +19,14 @@ import onewire
 import requests
 import vfs
 
-_path, _fd, _running, _world = sys.argv[1:]
-_world = json.loads(_world)
-_file = open(_path, "r+b")
+_power = json.loads(os.getenv("TWIN_POWER"))
+_world = _power["world"]
+_file = open(_power["flash"], "r+b")
 if _world.get("cut"):
     _flash = cut.CutFlash(_file, _world["cut"], lambda: chip.reset("power cut"))
 else:
     _flash = flash.Flash(_file)
-chip.power_on(_flash, _world, _running, open(int(_fd), "wb"))
+chip.power_on(_flash, _world, _power["running"], open(_power["control"], "wb"))
 for _module in (chip, ds18x20, esp32, machine, network, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names

@@ -148,20 +148,23 @@ class Twin:
                 return behaviour["does"]
         return None
 
-    def _command(self, control_fd: int, label: str, cause: str) -> list[str]:
-        world = json.dumps(
-            {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
-        )
-        arguments = [str(self.flash_path.resolve()), str(control_fd), label, world]
+    def _command(self) -> list[str]:
         if self.runtime == "vm":
-            return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py"), *arguments]
-        return [sys.executable, "-u", str(SHIMS / "cpython_main.py"), *arguments]
+            return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py")]
+        return [sys.executable, "-u", str(SHIMS / "cpython_main.py")]
+
+    def _environment(self, control_fd: int, label: str, cause: str) -> dict[str, str]:
+        world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
+        power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
+        # Not as an argument: MicroPython's end at 255 bytes.
+        return {**os.environ, "TWIN_POWER": json.dumps(power)}
 
     def _run(self, label: str, cause: str, deadline: float, hear: Callable, done: Callable[[], bool]) -> str:
         """Run one program until it ends; "until", "timeout", "ended", or the cause of the reset."""
         control, control_end = os.pipe()
         program = subprocess.Popen(
-            self._command(control_end, label, cause),
+            self._command(),
+            env=self._environment(control_end, label, cause),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
