@@ -11,6 +11,11 @@ _POLL_MS = const(100)
 _SLICE_MS = const(1000)
 _CONVERSION_MS = const(750)  # DS18B20, 12 bits
 
+# Where the first ESP32 keeps its revision (ESP32 Technical Reference Manual, eFuse and APB controller)
+_EFUSE_WORD_3 = const(0x3FF5A00C)
+_EFUSE_WORD_5 = const(0x3FF5A014)
+_APB_DATE = const(0x3FF6607C)
+
 watchdog = None  # set by boot.py, which arms it for a trial
 _trial_over = False
 
@@ -78,6 +83,21 @@ def chip_celsius() -> float:
     """The chip's own temperature: rough, and above the room's."""
     import esp32
 
-    if hasattr(esp32, "mcu_temperature"):  # all chips but the first ESP32, which gives Fahrenheit
+    if not _is_first_esp32():  # which gives Fahrenheit
         return esp32.mcu_temperature()
     return (esp32.raw_temperature() - 32) / 1.8
+
+
+def chip_revision() -> "int | None":
+    """The chip's revision as images state it, major * 100 + minor; None on all chips but the first ESP32."""
+    if not _is_first_esp32():
+        return None
+    word_5 = machine.mem32[_EFUSE_WORD_5]
+    bits = machine.mem32[_APB_DATE] >> 29 & 4 | word_5 >> 19 & 2 | machine.mem32[_EFUSE_WORD_3] >> 15 & 1
+    return {1: 100, 3: 200, 7: 300}.get(bits, 0) + (word_5 >> 24 & 3)
+
+
+def _is_first_esp32() -> bool:
+    import esp32
+
+    return not hasattr(esp32, "mcu_temperature")

@@ -9,7 +9,7 @@ import thermometer
 from gadgetkeeper import retry
 from gadgetkeeper.api import Api
 from gadgetkeeper.console import bar, say, step
-from gadgetkeeper.errors import AgentError, KeyDropped
+from gadgetkeeper.errors import AgentError, FinalError, KeyDropped, NotFound, RetryableError
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import DEFAULTS, Store
 from gadgetkeeper.transport import request
@@ -51,18 +51,27 @@ def provision(store: Store, api: Api, settings: dict) -> None:
         board.end_trial()
         step(4, "the new firmware has proven itself in {}", store.state["slot"])
 
+    given_up = not in_step and update.given_up(target)
+    report(store, api, settings)
+
     # 4. Download and install firmware
+    if given_up:
+        step(4, "firmware {} has failed here; waiting for another target version", name)
+        return
     if not in_step:
-        if update.given_up(target):
-            step(4, "firmware {} has failed here; waiting for another target version", name)
-            return
+
+        def note(sentence: str) -> None:
+            step(4, "firmware {} {}", name, sentence)
 
         def progress(slot: str, done: int, size: "int | None") -> None:
             board.feed()
             bar(f"[4/5] firmware {name} into {slot}", done, size)
 
-        update.install(api, target, progress)
-        step(4, "firmware {} checked, starting it", name)
+        keys = settings["signing_keys"]
+        if not keys:
+            note("needs no signature: /config.json has no signing_keys")
+        update.install(api, target, board.chip_revision(), keys, progress, note)
+        note("checked, starting it")
         board.reset()
 
     # 5. Confirm firmware update
@@ -71,6 +80,22 @@ def provision(store: Store, api: Api, settings: dict) -> None:
         store.keep(confirmed=True)
         step(5, "version {} confirmed; Id stored", name)
     say(f"in step with version {name}")
+
+
+def report(store: Store, api: Api, settings: dict) -> None:
+    """Tell the server how the last try to update went, unless it knows. A server without a use for it is no failure."""
+    verdict = store.state.get("verdict")
+    if not verdict:
+        return
+    try:
+        api.write_property(settings["status_property"], verdict)
+    except KeyDropped:
+        raise
+    except RetryableError:
+        return
+    except FinalError as error:
+        say(f"status not reported: {error}")
+    store.keep(verdict=None)
 
 
 def main() -> None:
@@ -86,7 +111,10 @@ def main() -> None:
             board.connect(settings["wifi"])
             try:
                 provision(store, api, settings)
-            except KeyDropped as error:
+            except (KeyDropped, NotFound) as error:
+                # Nothing but another activation mends a dropped key, or a thing that was deleted at the server.
+                if isinstance(error, NotFound) and (not api.api_key or api.knows_thing()):
+                    raise
                 say(f"{error}; activating again")
                 api.api_key = ""
                 provision(store, api, settings)

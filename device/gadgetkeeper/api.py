@@ -13,6 +13,7 @@ from .store import is_id
 ROUTES = {
     "activate": ("PUT", "/v1/things/activate/{serial}.json", "the serial number is not registered"),
     "update thing": ("PUT", "/v1/things/{thing}.json", "no such thing"),
+    "get thing": ("GET", "/v1/things/{thing}.json", "no such thing"),
     "get target version": ("GET", "/v1/things/{thing}/versions/target.json", "no target version is set"),
     "get current version": ("GET", "/v1/things/{thing}/versions/current.json", "no version is confirmed"),
     "get firmware": (
@@ -60,9 +61,25 @@ class Api:
         except NotFound:
             return None
 
-    def firmware(self, version_id: str):
-        """The reply whose body is the version's firmware, for `body.open_body`. The caller closes it."""
-        return self._call("get firmware", version=version_id)
+    def knows_thing(self) -> bool:
+        """False when the server has no such thing any more, or one with another key."""
+        try:
+            self._call("get thing").close()
+        except (NotFound, KeyDropped):
+            return False
+        return True
+
+    def firmware(self, version_id: str, start: int = 0, etag: "str | None" = None):
+        """The reply whose body is the version's firmware, for `body.open_body`. The caller closes it.
+
+        With `start`, only what follows that many bytes is asked for, provided that the file is still the one of `etag`:
+        status 206 then. Any other status means that the server does not go on: 200 with the whole file, 416 with none.
+        """
+        headers = {"Accept": _ACCEPT_FIRMWARE}
+        if start and etag:
+            headers["Range"] = f"bytes={start}-"
+            headers["If-Range"] = etag
+        return self._call("get firmware", headers=headers, version=version_id)
 
     def confirm(self, version_id: str) -> None:
         """Tell the server that the thing now runs this version."""
@@ -90,14 +107,12 @@ class Api:
             raise RetryableError("bad_answer", f"{call}: the answer is not a JSON object")
         return answer
 
-    def _call(self, call: str, value: object = None, **names: str):
+    def _call(self, call: str, value: object = None, headers: "dict | None" = None, **names: str):
         method, path, missing = ROUTES[call]
-        headers = {}
+        headers = headers or {}
         data = None
         if call != "activate":
             headers["X-ApiKey"] = self.api_key
-        if call == "get firmware":
-            headers["Accept"] = _ACCEPT_FIRMWARE
         if value is not None:
             data = json.dumps(value).encode()
             headers["Content-Type"] = "application/json"
@@ -107,7 +122,7 @@ class Api:
         except RetryableError as error:
             raise RetryableError(error.code, f"{call}: {error}")
         status = reply.status_code
-        if 200 <= status <= 299:
+        if 200 <= status <= 299 or (status == 416 and "Range" in headers):
             return reply
         reply.close()
         if status == 401 and call != "activate":

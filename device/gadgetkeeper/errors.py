@@ -27,3 +27,7 @@ class NotFound(FinalError):
 
 class BadImage(FinalError):
     """The firmware must never run here. Its version is left alone until the target changes."""
+
+
+class DamagedImage(RetryableError):
+    """The firmware on flash is not whole. Perhaps it was damaged on its way: worth a few more tries."""

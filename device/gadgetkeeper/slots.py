@@ -21,6 +21,7 @@ ABORTED = const(4)
 
 _FIRST_OTA_SUBTYPE = const(0x10)
 _RECORD_BYTES = const(32)
+_ELF_HASH_AT = const(0xB0)
 
 
 class Slots:
@@ -57,6 +58,10 @@ class Slots:
             if sequence > newest and (sequence - 1) % self._count == slot.info()[1] - _FIRST_OTA_SUBTYPE:
                 newest, found = sequence, state
         return found
+
+    def failed(self, slot_label: str) -> bool:
+        """True when the boot loader has tried that slot and did not stay with it."""
+        return self.state(self._partition(slot_label)) in (PENDING_VERIFY, INVALID, ABORTED)
 
     def on_trial(self) -> bool:
         """True while the running firmware has its one boot to prove itself."""
@@ -110,3 +115,15 @@ class Slots:
 def label(slot) -> str:
     """The slot's name in the partition table, like "ota_1"."""
     return slot.info()[4]
+
+
+def fingerprint_of(head) -> str:
+    """What tells an image from others: half of its descriptor's ELF SHA-256, in hex (32 characters)."""
+    return binascii.hexlify(head[_ELF_HASH_AT : _ELF_HASH_AT + 16]).decode()
+
+
+def fingerprint(slot) -> str:
+    """`fingerprint_of` the image in `slot`."""
+    head = bytearray(_ELF_HASH_AT + 16)
+    slot.readblocks(0, head, 0)
+    return fingerprint_of(head)

@@ -12,20 +12,25 @@ from micropython import const
 from .errors import FinalError, RetryableError
 
 _SERIAL_MAX_CHARS = const(64)
+_ETAG_MAX_CHARS = const(128)
 _FILE_MAX_BYTES = const(8192)
+_KEYS_MAX = const(3)
 
 # The phases of an update under way.
 DOWNLOAD = "download"  # the slot holds anything between the old image and the new one
 ARMED = "armed"  # the slot holds the new image, checked; the boot loader has been told, or is about to be
+ROLLED_BACK = "rolled back"  # the same, after a boot that did not prove itself
 
 DEFAULTS: dict = {
     "server": "http://api.gadgetkeeper.com",
     "wifi": [],
     "thing_name": "ThermometerDevice",
     "temperature_property": "temperature",
+    "status_property": "status",
     "report_interval_s": 60,
     "check_interval_s": 3600,
     "onewire_pin": 4,
+    "signing_keys": [],
 }
 
 
@@ -34,6 +39,13 @@ def is_id(value: object) -> bool:
     if not isinstance(value, str) or not 0 < len(value) <= _SERIAL_MAX_CHARS or value[0] == ".":
         return False
     return all("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "._-" for char in value)
+
+
+def is_etag(value: object) -> bool:
+    """True for a strong entity tag that fits the record: quoted, at most 128 visible ASCII characters."""
+    if not isinstance(value, str) or not 2 <= len(value) <= _ETAG_MAX_CHARS or not value[0] == value[-1] == '"':
+        return False
+    return all(" " < char <= "~" for char in value)
 
 
 class Store:
@@ -78,6 +90,11 @@ class Store:
             if type(value) is not type(default) or (name.endswith("_s") and value < 1):
                 raise FinalError("bad_config", f"/config.json: {name} needs a value like {json.dumps(default)}")
             settings[name] = value
+        keys = settings["signing_keys"]
+        if len(keys) > _KEYS_MAX or not all(_is_digest(key) for key in keys):
+            raise FinalError(
+                "bad_config", "/config.json: signing_keys needs up to 3 key digests of 64 hex digits, in lower case"
+            )
         return settings
 
     def keep(self, **members: object) -> None:
@@ -131,14 +148,30 @@ def _is_flag(value: object) -> bool:
     return value is True or value is False
 
 
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and all(char in "0123456789abcdef" for char in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
 def _is_update(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and is_id(value.get("versionId"))
-        and is_id(value.get("slot"))
-        and isinstance(value.get("attempts"), int)
-        and (value.get("phase") == DOWNLOAD or (value.get("phase") == ARMED and is_id(value.get("image"))))
-    )
+    if not isinstance(value, dict) or not _is_count(value.get("attempts")):
+        return False
+    if not is_id(value.get("versionId")) or not is_id(value.get("slot")):
+        return False
+    if value.get("phase") == DOWNLOAD and "etag" not in value:
+        return True
+    if not is_id(value.get("image")):
+        return False
+    if value.get("phase") == DOWNLOAD:
+        return is_etag(value["etag"]) and _is_count(value.get("size"))
+    return value.get("phase") in (ARMED, ROLLED_BACK)
+
+
+def _is_verdict(value: object) -> bool:
+    return isinstance(value, dict) and is_id(value.get("versionId"))
 
 
 # The record's members and what each may hold; anything else on flash is not believed.
@@ -152,4 +185,5 @@ _KINDS = {
     "confirmed": _is_flag,
     "update": _is_update,
     "quarantined": is_id,
+    "verdict": _is_verdict,
 }

@@ -21,7 +21,7 @@ _HEADERS_MAX = const(64)
 _JSON_MAX_BYTES = const(4096)
 _EAGAIN = const(11)
 
-_KEPT_HEADERS = ("content-length", "content-type", "transfer-encoding", "location")
+_KEPT_HEADERS = ("content-length", "content-type", "transfer-encoding", "location", "etag", "content-range")
 
 
 class _Redirect(OSError):

@@ -7,16 +7,11 @@ has proven itself. At every start `Update` compares what the record says with wh
 
 from micropython import const
 
-from . import image
-from .body import open_body
-from .errors import BadImage, RetryableError
-from .slots import SECTOR_BYTES, label
-from .store import ARMED, DOWNLOAD
+from .errors import BadImage, DamagedImage
+from .slots import SECTOR_BYTES, fingerprint, label
+from .store import ARMED, DOWNLOAD, ROLLED_BACK
 
 _ATTEMPTS_MAX = const(3)  # downloads or boots a version gets to prove itself
-
-# What the network may have done to a sound image.
-_PERHAPS_THE_WAY = ("truncated", "wrong_length", "wrong_hash")
 
 
 class Update:
@@ -26,7 +21,7 @@ class Update:
         self._store = store
         self._slots = slots
         self._running = label(slots.running)
-        self._image = image.fingerprint(slots.running)
+        self._image = fingerprint(slots.running)
         self.on_trial = slots.on_trial()
         self._settle()
 
@@ -59,82 +54,83 @@ class Update:
         """True when this version has failed here too often, or for good."""
         update = self._store.state.get("update", {})
         if update.get("versionId") == version_id and update["attempts"] >= _ATTEMPTS_MAX:
-            self._store.keep(quarantined=version_id, update=None)
+            self._give_up(version_id, update["attempts"], update.get("code", "interrupted"))
         return self._store.state.get("quarantined") == version_id
 
-    def install(self, api, version_id: str, progress) -> None:
+    def install(self, api, version_id: str, revision: "int | None", keys: "list[str]", progress, note) -> None:
         """Bring this version's firmware into the free slot and have the boot loader try it; reset afterwards.
 
-        `progress(slot_label, done_bytes, size_bytes)` is called as it goes. BadImage when the firmware must not run
-        here; its version is then left alone until the target changes."""
+        `revision` is the chip's, `keys` are the digests of those that may sign (see `image.Gate`);
+        `progress(slot_label, done_bytes, size_bytes)` and `note(sentence)` are called as it goes. BadImage when the
+        firmware must not run here; its version is then left alone until the target changes."""
+        from .download import fetch
+        from .image import Gate
+
         slot = self._slots.free()
-        update = self._store.state.get("update", {})
-        attempts = update["attempts"] if update.get("versionId") == version_id else 0
+        gate = Gate(self._slots.running, revision, keys)
+        begun = self._store.state.get("update", {})
+        if begun.get("versionId") != version_id or begun["slot"] != label(slot):
+            begun = {}
+        update = {"versionId": version_id, "slot": label(slot), "attempts": begun.get("attempts", 0)}
+
+        def begin(image: "str | None" = None, etag: "str | None" = None, size: "int | None" = None) -> None:
+            # From here on the slot's old image is gone.
+            resume = {"image": image, "etag": etag, "size": size} if etag else {}
+            self._store.keep(update=dict(update, phase=DOWNLOAD, **resume), quarantined=None)
+
         buffer = bytearray(SECTOR_BYTES)
         try:
-            if not self._is_still_there(slot, version_id, buffer):
-                self._download(api, version_id, slot, attempts, buffer, progress)
+            if not self._is_still_there(slot, begun, gate, buffer):
+                size_bytes = fetch(api, version_id, slot, gate, begun, begin, progress, note, buffer)
+                gate.check_slot(slot, size_bytes, buffer)
             # The attempt is counted before it is made: a boot that never comes back must count, too.
-            self._keep_update(version_id, slot, attempts + 1, image.fingerprint(slot))
+            update["attempts"] += 1
+            self._store.keep(update=dict(update, phase=ARMED, image=fingerprint(slot)), quarantined=None)
             self._slots.arm(slot)
+        except DamagedImage as error:
+            # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
+            update["attempts"] += 1
+            update["code"] = error.code
+            self._store.keep(update=dict(update, phase=DOWNLOAD), verdict=_verdict(DOWNLOAD, update))
+            raise
         except BadImage as error:
-            if error.code in _PERHAPS_THE_WAY and attempts + 1 < _ATTEMPTS_MAX:
-                self._keep_update(version_id, slot, attempts + 1)
-                raise RetryableError(error.code, str(error))
-            self._store.keep(quarantined=version_id, update=None)
+            self._give_up(version_id, update["attempts"] + 1, error.code)
             raise
 
-    def _download(self, api, version_id: str, slot, attempts: int, buffer, progress) -> None:
-        reply = api.firmware(version_id)
-        try:
-            self._write(open_body(reply), version_id, slot, attempts, buffer, progress)
-        finally:
-            reply.close()
-
-    def _write(self, body, version_id: str, slot, attempts: int, buffer, progress) -> None:
-        slot_bytes = slot.info()[3]
-        running_head = bytearray(image.HEAD_BYTES)
-        self._slots.running.readblocks(0, running_head, 0)
-        view = memoryview(buffer)
-        count = _fill(body, view)
-        image.check_head(view[: min(count, image.HEAD_BYTES)], running_head)
-        if body.size_bytes is not None and body.size_bytes - body.surplus_bytes > slot_bytes:
-            raise image.too_big(slot_bytes)
-        # From here on the slot's old image is gone.
-        self._keep_update(version_id, slot, attempts)
-        size_bytes = 0
-        while count:
-            if size_bytes == slot_bytes:
-                raise image.too_big(slot_bytes)
-            for at in range(count, SECTOR_BYTES):
-                buffer[at] = 0xFF
-            slot.writeblocks(size_bytes // SECTOR_BYTES, buffer)
-            size_bytes += count
-            progress(label(slot), size_bytes, body.size_bytes)
-            count = _fill(body, view) if count == SECTOR_BYTES else 0
-        image.check_slot(slot, size_bytes, buffer)
-
-    def _is_still_there(self, slot, version_id: str, buffer) -> bool:
+    def _is_still_there(self, slot, begun: dict, gate, buffer) -> bool:
         """True when the slot still holds this version's image, whole, because it was armed before."""
-        update = self._store.state.get("update", {})
-        armed = (update.get("versionId"), update.get("slot"), update.get("image"))
-        if armed != (version_id, label(slot), image.fingerprint(slot)):
+        if begun.get("phase") not in (ARMED, ROLLED_BACK) or begun["image"] != fingerprint(slot):
             return False
         try:
-            image.check_slot(slot, None, buffer)
-        except BadImage:
+            gate.check_slot(slot, None, buffer)
+        except DamagedImage:
             return False
         return True
+
+    def _give_up(self, version_id: str, attempts: int, code: str) -> None:
+        verdict = {"phase": "given up", "versionId": version_id, "attempt": attempts, "code": code}
+        self._store.keep(quarantined=version_id, update=None, verdict=verdict)
 
     def _settle(self) -> None:
         """Bring the record in line with what runs."""
         state = self._store.state
         if self.on_trial:
             return
+        update = state.get("update", {})
+        if update.get("phase") == ARMED and not self._is_new() and self._slots.failed(update["slot"]):
+            update = dict(update, phase=ROLLED_BACK, code="rolled_back")
+            self._store.keep(update=update, verdict=_verdict("trial", update))
         if self._is_new():
             # The new firmware runs for good: it has proven itself, before this start or just now.
-            version_id = state["update"]["versionId"]
-            self._store.keep(versionId=version_id, slot=self._running, image=self._image, confirmed=False, update=None)
+            update = state["update"]
+            self._store.keep(
+                versionId=update["versionId"],
+                slot=self._running,
+                image=self._image,
+                confirmed=False,
+                update=None,
+                verdict=_verdict("installed", update),
+            )
         elif "image" in state and not self._is_running(state):
             # Another firmware than the record's, say flashed by cable: its version is not known.
             self._store.keep(versionId=None, slot=self._running, image=self._image, confirmed=False)
@@ -146,20 +142,12 @@ class Update:
     def _is_running(self, claim: dict) -> bool:
         return claim.get("slot") == self._running and claim.get("image") == self._image
 
-    def _keep_update(self, version_id: str, slot, attempts: int, image: "str | None" = None) -> None:
-        update = {"versionId": version_id, "slot": label(slot), "phase": DOWNLOAD, "attempts": attempts}
-        if image:
-            update["phase"] = ARMED
-            update["image"] = image
-        self._store.keep(update=update, quarantined=None)
 
-
-def _fill(body, view) -> int:
-    """Fill `view` from the body; fewer bytes only at its end."""
-    count = 0
-    while count < len(view):
-        more = body.readinto(view[count:])
-        if more == 0:
-            break
-        count += more
-    return count
+def _verdict(phase: str, update: dict) -> dict:
+    """How a try to update went, as the server is told it."""
+    return {
+        "phase": phase,
+        "versionId": update["versionId"],
+        "attempt": update["attempts"],
+        "code": None if phase == "installed" else update["code"],
+    }

@@ -1,13 +1,16 @@
 """The update as a transaction: what is on flash decides, whatever was interrupted before."""
 
+import hashlib
+import struct
+
 import chip
 import otadata
 import scratch
-from gadgetkeeper.errors import AgentError, BadImage, RetryableError
+from gadgetkeeper.errors import AgentError, BadImage, DamagedImage, RetryableError
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import Store
 from gadgetkeeper.update import Update
-from world import SLOT_BYTES, Api, Reply, as_string, make_image, power_on, raises, reboot_into, roll_back
+from world import SLOT_BYTES, Api, RangeApi, Reply, as_string, make_image, power_on, raises, reboot_into, roll_back
 
 V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
 NEW = make_image(2)
@@ -26,6 +29,12 @@ class Board:
         self.slots = Slots(self.partition)
         return Update(self.store, self.slots)
 
+    def install(self, api, version=V2, keys=(), revision=301):
+        """One round, from the start to the armed slot; gives what the console was told."""
+        notes = []
+        self.start().install(api, version, revision, list(keys), quiet, notes.append)
+        return notes
+
     def slot(self, label="ota_1"):
         return self.partition(label)
 
@@ -38,10 +47,24 @@ def quiet(slot, done, size):
     pass
 
 
+def install(update, api, version=V2):
+    update.install(api, version, 301, [], quiet, lambda sentence: None)
+
+
 def read(slot, size):
     data = bytearray(size)
     slot.readblocks(0, data, 0)
     return bytes(data)
+
+
+def rehash(body):
+    return body + hashlib.sha256(body).digest()
+
+
+def segment_2(image, length):
+    """The image with another length in its second segment's header."""
+    at = 24 + 8 + 256 + 4
+    return rehash(image[:at] + struct.pack("<I", length) + image[at + 4 : -32])
 
 
 def test_every_form_reaches_the_free_slot_and_arms_it():
@@ -52,7 +75,7 @@ def test_every_form_reaches_the_free_slot_and_arms_it():
         lambda: Reply(NEW, kind="application/octet-stream", length=False, bounded=False),
     ):
         board = Board()
-        board.start().install(Api(make), V2, quiet)
+        board.install(Api(make))
         assert read(board.slot(), len(NEW)) == NEW
         assert board.slots.chosen().info()[4] == "ota_1"
         assert board.slots.state(board.slot()) == otadata.NEW
@@ -64,7 +87,7 @@ def test_no_sector_is_erased_twice_and_none_beyond_the_image():
     erased = []
     update = board.start()
     chip.flash.on_operation = lambda number, kind, address, size: erased.append(address) if kind == "erase" else None
-    update.install(raw(), V2, quiet)
+    install(update, raw())
     slot = [address for address in erased if address >= 0x20000]
     assert slot == [0x20000 + 4096 * block for block in range((len(NEW) + 4095) // 4096)], slot
 
@@ -79,13 +102,13 @@ def test_intent_is_on_flash_before_the_first_erase():
             seen.append(Store(board.root).state["update"])
 
     chip.flash.on_operation = watch
-    update.install(raw(), V2, quiet)
+    install(update, raw())
     assert seen[0]["versionId"] == V2 and seen[0]["phase"] == "download", seen
 
 
 def test_stored_id_changes_only_after_the_trial():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     update = board.start()
     assert update.on_trial and update.installed == V2
@@ -98,7 +121,7 @@ def test_stored_id_changes_only_after_the_trial():
 
 def test_cut_between_mark_and_record_is_settled_from_flash():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     board.start()
     board.slots.mark_valid()
@@ -108,7 +131,7 @@ def test_cut_between_mark_and_record_is_settled_from_flash():
 
 def test_trial_without_a_record_never_borrows_the_servers_old_version():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     board.root = scratch.folder()
     update = board.start()
@@ -119,10 +142,10 @@ def test_trial_without_a_record_never_borrows_the_servers_old_version():
 
 def test_on_trial_the_other_slot_is_not_written():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     try:
-        board.start().install(raw(make_image(3)), V3, quiet)
+        board.install(raw(make_image(3)), V3)
     except RuntimeError:
         return
     raise AssertionError("the way back was overwritten")
@@ -134,7 +157,7 @@ def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
     for attempt in range(3):
         update = board.start()
         assert update.installed == V1 and not update.given_up(V2), attempt
-        update.install(api, V2, quiet)
+        install(update, api)
         reboot_into("ota_1")
         assert board.start().on_trial
         roll_back()
@@ -147,21 +170,21 @@ def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
 def test_slot_damaged_after_rollback_is_downloaded_again():
     board = Board()
     api = raw()
-    board.start().install(api, V2, quiet)
+    board.install(api)
     reboot_into("ota_1")
     roll_back()
     board.slot().writeblocks(1, bytes(4096))
-    board.start().install(api, V2, quiet)
+    board.install(api)
     assert api.asked == 2 and read(board.slot(), len(NEW)) == NEW
 
 
 def test_another_target_starts_with_a_clean_record():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     roll_back()
     other = make_image(3)
-    board.start().install(raw(other), V3, quiet)
+    board.install(raw(other), V3)
     assert read(board.slot(), len(other)) == other
     assert Store(board.root).state["update"]["versionId"] == V3
     assert Store(board.root).state["update"]["attempts"] == 1
@@ -177,12 +200,14 @@ def test_bad_images_erase_nothing_and_are_given_up():
         ("wrong_chip", make_image(2, chip_id=9)),
         ("not_an_app", make_image(2, magic=0)),
         ("no_hash", make_image(2, hashed=0)),
+        ("newer_chip", make_image(2, revision=302)),
+        ("image_too_big", NEW[:28] + b"\xfc\xff\xff\xff" + NEW[32:]),
         ("image_too_big", make_image(2, size=SLOT_BYTES)),
     ):
         board = Board()
         update = board.start()
         operations = chip.flash.operations
-        raises(BadImage, code, update.install, raw(image), V2, quiet)
+        raises(BadImage, code, install, update, raw(image))
         assert chip.flash.operations == operations, code
         assert board.start().given_up(V2), code
         assert board.start().installed == V1
@@ -191,7 +216,7 @@ def test_bad_images_erase_nothing_and_are_given_up():
 def test_image_too_big_without_a_length_stops_at_the_slots_end():
     board = Board()
     api = raw(make_image(2, size=SLOT_BYTES), length=False, bounded=False)
-    raises(BadImage, "image_too_big", board.start().install, api, V2, quiet)
+    raises(BadImage, "image_too_big", board.install, api)
     assert board.slots.chosen().info()[4] == "ota_0"
 
 
@@ -202,23 +227,30 @@ def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
         ("truncated", NEW[:8000]),
         ("wrong_length", NEW + bytes(16)),
         ("truncated", NEW[:-1]),
+        ("wrong_checksum", rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))),
+        ("bad_segments", segment_2(NEW, 8998)),
+        ("truncated", segment_2(NEW, 0x7FFFFFFC)),
     ):
         board = Board()
-        for family in (RetryableError, RetryableError, BadImage):
+        for attempt in (1, 2, 3):
             assert not board.start().given_up(V2)
-            raises(family, code, board.start().install, raw(image), V2, quiet)
+            raises(DamagedImage, code, board.install, raw(image))
             assert board.slots.chosen().info()[4] == "ota_0", code
+            verdict = Store(board.root).state["verdict"]
+            assert verdict == {"phase": "download", "versionId": V2, "attempt": attempt, "code": code}, verdict
         assert board.start().given_up(V2)
+        verdict = Store(board.root).state["verdict"]
+        assert verdict == {"phase": "given up", "versionId": V2, "attempt": 3, "code": code}, verdict
 
 
 def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
     board = Board()
     reply = Reply(as_string(NEW)[:7000], length=False)
-    raises(RetryableError, "firmware_cut", board.start().install, Api(lambda: reply), V2, quiet)
+    raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply))
     assert reply.closed
     update = board.start()
     assert update.installed == V1 and not update.given_up(V2)
-    update.install(raw(), V2, quiet)
+    install(update, raw())
     assert read(board.slot(), len(NEW)) == NEW
 
 
@@ -232,7 +264,7 @@ def test_firmware_flashed_by_cable_is_not_claimed_to_be_the_stored_version():
 
 def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     board.start().prove()
     chip.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, VALID
@@ -244,21 +276,21 @@ def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
 
     update = board.start()
     chip.flash.on_operation = watch
-    update.install(raw(make_image(3)), V3, quiet)
+    install(update, raw(make_image(3)), V3)
     assert seen == ["ota_0"], seen
     assert board.slots.state(board.slot()) == otadata.NEW
 
 
 def test_mark_after_set_boot_does_not_bless_what_never_ran():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     raises(AgentError, "not_marked", board.slots.mark_valid)
     assert board.slots.state(board.slot()) == otadata.NEW
 
 
 def test_arming_twice_leaves_the_running_record():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     before = otadata.read_records(chip.flash, 0xD000)
     board.slots.arm(board.slot())
     assert otadata.read_records(chip.flash, 0xD000) == before
@@ -274,7 +306,7 @@ def test_board_without_ota_slots_says_so():
 def test_same_image_under_another_version_is_an_update_all_the_same():
     image = make_image(1)
     board = Board(image)
-    board.start().install(raw(image), V2, quiet)
+    board.install(raw(image))
     update = board.start()
     assert update.installed == V1
     reboot_into("ota_1")
@@ -286,7 +318,7 @@ def test_same_image_under_another_version_is_an_update_all_the_same():
 
 def test_mark_that_does_not_stick_ends_no_trial():
     board = Board()
-    board.start().install(raw(), V2, quiet)
+    board.install(raw())
     reboot_into("ota_1")
     update = board.start()
     mark = board.partition.mark_app_valid_cancel_rollback
@@ -308,7 +340,7 @@ def test_attempt_is_on_flash_before_the_boot_loader_is_told():
             seen.append(Store(board.root).state["update"])
 
     chip.flash.on_operation = watch
-    update.install(raw(), V2, quiet)
+    install(update, raw())
     assert seen[0]["phase"] == "armed" and seen[0]["attempts"] == 1, seen
 
 
@@ -316,7 +348,169 @@ def test_downgrade_below_the_running_secure_version_is_refused():
     board = Board(make_image(1, secure=5))
     update = board.start()
     operations = chip.flash.operations
-    raises(BadImage, "older_secure_version", update.install, raw(make_image(2, secure=4)), V2, quiet)
+    raises(BadImage, "older_secure_version", install, update, raw(make_image(2, secure=4)))
     assert chip.flash.operations == operations
     board = Board(make_image(1, secure=5))
-    board.start().install(raw(make_image(2, secure=5)), V2, quiet)
+    board.install(raw(make_image(2, secure=5)))
+
+
+def erase_starts(function, *args):
+    """The addresses in the free slot that the call erases."""
+    starts = []
+
+    def watch(number, kind, address, size):
+        if kind == "erase" and address >= 0x20000:
+            starts.append(address - 0x20000)
+
+    chip.flash.on_operation = watch
+    function(*args)
+    chip.flash.on_operation = None
+    return starts
+
+
+def test_interrupted_download_goes_on_at_the_last_sector_begun():
+    image = make_image(2, size=40000)
+    for cut in (4096, 5000, 20000, 39999):
+        board = Board()
+        api = RangeApi(image, cut=cut)
+        raises(RetryableError, "body_cut", board.install, api)
+        notes = board.install(api)
+        written = cut // 4096
+        assert api.starts == [0, max(written - 1, 0) * 4096], (cut, api.starts)
+        assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]} of {len(image)}"], notes
+        assert read(board.slot(), len(image)) == image
+        assert board.slots.chosen().info()[4] == "ota_1"
+
+
+def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_beyond():
+    for size in (40000, 11944):  # the second ends with a sector
+        image = make_image(2, size=size)
+        board = Board()
+        starts = erase_starts(board.install, RangeApi(image))
+        assert starts == [4096 * block for block in range((len(image) + 4095) // 4096)], starts
+    assert len(image) % 4096 == 0
+
+
+def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
+    old, new = make_image(2, size=40000), make_image(3, size=30000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeApi(old, cut=20000))
+    api = RangeApi(new, etag='"two"')
+    notes = board.install(api)
+    assert len(api.starts) == 1 and notes == ["starts over: the server does not offer the rest of the same file"], notes
+    assert read(board.slot(), len(new)) == new
+
+
+def test_server_without_ranges_starts_over():
+    image = make_image(2, size=40000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+    assert board.install(raw(image)) == ["starts over: the server does not offer the rest of the same file"]
+    assert read(board.slot(), len(image)) == image
+
+
+def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
+    image = make_image(2, size=40000)
+
+    def refuse(reply, start):
+        reply.status_code = 416
+
+    def give_another(reply, start):
+        reply.status_code = 206
+        reply.headers["content-range"] = "bytes 0-99/100"
+
+    for ranges in (refuse, give_another):
+        board = Board()
+        raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+        api = RangeApi(image, ranges=ranges)
+        board.install(api)
+        assert api.starts[1:] == [0], api.starts
+        assert read(board.slot(), len(image)) == image
+
+
+def test_what_was_written_before_is_hashed_not_believed():
+    image = make_image(2, size=40000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+    board.slot().writeblocks(1, bytes(100), 50)
+    raises(DamagedImage, "wrong_hash", board.install, RangeApi(image))
+    assert board.slots.chosen().info()[4] == "ota_0"
+    api = RangeApi(image)
+    board.install(api)
+    assert api.starts == [0]
+
+
+def test_old_image_in_the_slot_is_not_taken_for_a_beginning():
+    # Power fails after the intent and before the first erase.
+    image = make_image(2, size=40000)
+    board = Board()
+    chip.flash.program(0x20000, make_image(7, size=40000))
+
+    def cut(number, kind, address, size):
+        if address >= 0x20000:
+            raise chip.PowerLoss
+
+    chip.flash.on_operation = cut
+    try:
+        board.install(RangeApi(image))
+        raise AssertionError("no cut")
+    except chip.PowerLoss:
+        chip.flash.on_operation = None
+    assert Store(board.root).state["update"]["etag"] == '"one"'
+    api = RangeApi(image)
+    board.install(api)
+    assert api.starts == [0] and read(board.slot(), len(image)) == image
+
+
+def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
+    first = make_image(2, size=8000)[:8192]
+    body = first[:4096] + b"\xff" * 12288 + bytes(8192)
+    image = segment_2(body + bytes(32), len(body) - 296 - 16)
+    checksum = 0xEF
+    for byte in image[32:288] + image[296:-48]:
+        checksum ^= byte
+    image = rehash(image[:-33] + bytes([checksum]))
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+    api = RangeApi(image)
+    board.install(api)
+    assert api.starts == [0] and read(board.slot(), len(image)) == image
+
+
+def test_weak_or_foreign_etag_is_not_kept():
+    for etag in ('W/"one"', "one", '"' + "x" * 200 + '"', '"a\tb"'):
+        board = Board()
+        raises(RetryableError, "body_cut", board.install, RangeApi(make_image(2, size=40000), etag=etag, cut=20000))
+        assert "etag" not in Store(board.root).state["update"], etag
+
+
+def test_server_learns_of_every_failed_trial_and_of_the_good_end():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    roll_back()
+    board.start()
+    verdict = Store(board.root).state["verdict"]
+    assert verdict == {"phase": "trial", "versionId": V2, "attempt": 1, "code": "rolled_back"}, verdict
+    before = chip.flash.operations
+    board.start()
+    assert chip.flash.operations == before
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    verdict = Store(board.root).state["verdict"]
+    assert verdict == {"phase": "installed", "versionId": V2, "attempt": 2, "code": None}, verdict
+
+
+def test_flash_that_fails_is_said_and_may_be_tried_again():
+    board = Board()
+    update = board.start()
+
+    def fail(number, kind, address, size):
+        if address >= 0x20000:
+            raise OSError(5)
+
+    chip.flash.on_operation = fail
+    raises(RetryableError, "flash_failed", install, update, raw())
+    chip.flash.on_operation = None
+    board.install(raw())

@@ -9,6 +9,7 @@ import chip
 import esp32
 import flash
 import otadata
+from gadgetkeeper.errors import RetryableError
 
 SLOT_BYTES = 0x10000
 LAYOUT = [
@@ -49,12 +50,12 @@ def roll_back():
     chip.running = "ota_0"
 
 
-def make_image(seed, size=9000, chip_id=0, segments=2, magic=0xABCD5432, hashed=1, secure=0):
+def make_image(seed, size=9000, chip_id=0, segments=2, magic=0xABCD5432, hashed=1, secure=0, revision=0):
     """An app image for the virtual chip, small and valid unless asked otherwise; `seed` makes it one of its kind."""
     first = struct.pack("<II", magic, secure) + bytes([seed]) * 248
     second = bytes((at * 7 + seed) & 0xFF for at in range(size // 4 * 4))
     header = struct.pack("<BBBBI", 0xE9, segments, 2, 0x20, 0x40080000) + bytes(4)
-    header += struct.pack("<HBHH", chip_id, 0, 0, 0xFFFF) + bytes(4) + bytes([hashed])
+    header += struct.pack("<HBHH", chip_id, 0, revision, 0xFFFF) + bytes(4) + bytes([hashed])
     body = header + struct.pack("<II", 0x3F400000, len(first)) + first
     body += struct.pack("<II", 0x400D0000, len(second)) + second
     checksum = 0xEF
@@ -71,20 +72,25 @@ def as_string(image):
 class Reply:
     """A reply that gives its body in pieces of `piece` bytes."""
 
-    def __init__(self, body, kind="application/json", piece=1000, bounded=True, length=True):
+    def __init__(self, body, kind="application/json", piece=1000, bounded=True, length=True, broken_at=None):
         self.status_code = 200
         self.headers = {"content-type": kind}
         if length:
             self.headers["content-length"] = str(len(body))
         self.bounded = bounded
         self.closed = False
-        self._body = body
+        self.body = body
         self._piece = piece
+        self._given = 0
+        self._broken_at = broken_at
 
     def readinto(self, view):
-        part = self._body[: min(self._piece, len(view))]
+        if self._broken_at is not None and self._given >= self._broken_at:
+            raise RetryableError("body_cut", "the answer broke off")
+        part = self.body[: min(self._piece, len(view))]
         view[: len(part)] = part
-        self._body = self._body[len(part) :]
+        self.body = self.body[len(part) :]
+        self._given += len(part)
         return len(part)
 
     def close(self):
@@ -98,9 +104,33 @@ class Api:
         self._make_reply = make_reply
         self.asked = 0
 
-    def firmware(self, version_id):
+    def firmware(self, version_id, start=0, etag=None):
         self.asked += 1
         return self._make_reply()
+
+
+class RangeApi:
+    """Offers ranges of `image` as `etag`; the first answer breaks off after `cut` bytes. `starts` is what was asked."""
+
+    def __init__(self, image, etag='"one"', cut=None, ranges=None):
+        self.image, self.etag, self.cut = image, etag, cut
+        self.starts = []
+        self._ranges = ranges or self._range
+
+    def firmware(self, version_id, start=0, etag=None):
+        self.starts.append(start)
+        reply = Reply(self.image, kind="application/octet-stream", broken_at=self.cut)
+        self.cut = None
+        reply.headers["etag"] = self.etag
+        if start and etag == self.etag:
+            self._ranges(reply, start)
+        return reply
+
+    def _range(self, reply, start):
+        reply.status_code = 206
+        reply.body = self.image[start:]
+        reply.headers["content-length"] = str(len(reply.body))
+        reply.headers["content-range"] = f"bytes {start}-{len(self.image) - 1}/{len(self.image)}"
 
 
 def raises(family, code, function, *args):

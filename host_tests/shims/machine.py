@@ -1,6 +1,7 @@
 """`machine` on the virtual chip."""
 
 import chip
+from image import CHIP_REVISION
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 _CAUSES = {
@@ -27,6 +28,24 @@ class WDT:
 
     def feed(self):
         chip.tell(f"watchdog {self._timeout_ms}")
+
+
+class _Registers:
+    """The ESP32's registers, as far as they tell the chip's revision: three bits of the major, two of the minor."""
+
+    def __getitem__(self, address):
+        major, minor = divmod(CHIP_REVISION, 100)
+        bits = (1 << major) - 1
+        if address == 0x3FF5A00C:
+            return (bits & 1) << 15
+        if address == 0x3FF5A014:
+            return (bits >> 1 & 1) << 20 | minor << 24
+        if address == 0x3FF6607C:
+            return (bits >> 2) << 31
+        raise ValueError(f"the virtual chip has no register at {address:#x}")
+
+
+mem32 = _Registers()
 
 
 def reset():
