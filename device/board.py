@@ -83,8 +83,9 @@ def chip_celsius() -> float:
     """The chip's own temperature: rough, and above the room's."""
     import esp32
 
-    if not _is_first_esp32():  # which gives Fahrenheit
+    if hasattr(esp32, "mcu_temperature"):
         return esp32.mcu_temperature()
+    # The first ESP32 gives Fahrenheit.
     return (esp32.raw_temperature() - 32) / 1.8
 
 

@@ -95,8 +95,8 @@ class Api:
         version_id = _id(answer, "id", call)
         return version_id, str(name) if is_id(name) else version_id
 
-    def _object(self, call: str, **names: str) -> dict:
-        reply = self._call(call, **names)
+    def _object(self, call: str, serial: str = "") -> dict:
+        reply = self._call(call, serial=serial)
         try:
             answer = reply.json()
         except RetryableError as error:

@@ -40,25 +40,27 @@ def fetch(api, version_id: str, slot, gate, begun: dict, begin, progress, note, 
         count = _fill(body, view)
         # Only an exact size tells which sector is the last one that may be erased.
         etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
-        ahead = is_etag(etag)
+        end = size if is_etag(etag) else None
         if start == 0:
             slot_bytes = slot.info()[3]
             gate.check_head(view[: min(count, HEAD_BYTES)], slot_bytes)
             if size is not None and size - body.surplus_bytes > slot_bytes:
                 raise too_big(slot_bytes)
-            if ahead:
-                begin(fingerprint_of(view), etag, size)
-            else:
+            if end is None:
                 begin()
-        return _write(body, view, count, slot, start, size, ahead, progress)
+            else:
+                begin(fingerprint_of(view), etag, end)
+        return _write(body, view, count, slot, start, size, end, progress)
     finally:
         reply.close()
 
 
-def _write(body, view, count: int, slot, done: int, size: "int | None", ahead: bool, progress) -> int:
-    """Write the `count` bytes in `view` and what follows them, from byte `done` of the slot on; where it ends."""
+def _write(body, view, count: int, slot, done: int, size: "int | None", end: "int | None", progress) -> int:
+    """Write the `count` bytes in `view` and what follows them, from byte `done` of the slot on; where it ends.
+
+    With `end`, where the file certainly ends, each sector is erased ahead of its turn."""
     slot_bytes = slot.info()[3]
-    if ahead:
+    if end is not None:
         _flash(slot.ioctl, slot, _ERASE_BLOCK, done // SECTOR_BYTES)
     while count:
         if done == slot_bytes:
@@ -66,8 +68,8 @@ def _write(body, view, count: int, slot, done: int, size: "int | None", ahead: b
         for at in range(count, SECTOR_BYTES):
             view[at] = 0xFF
         block = done // SECTOR_BYTES
-        if ahead:
-            if done + SECTOR_BYTES < size:
+        if end is not None:
+            if done + SECTOR_BYTES < end:
                 _flash(slot.ioctl, slot, _ERASE_BLOCK, block + 1)
             _flash(slot.writeblocks, slot, block, view, 0)
         else:

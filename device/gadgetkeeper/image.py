@@ -135,14 +135,14 @@ def _walk(slot, limit_bytes: int) -> "tuple[int, int]":
     for at in range(0, 24, 8):
         fold ^= int.from_bytes(header[at : at + 8], "little")
     segments = header[1]
-    header = memoryview(header)[:8]
+    segment = memoryview(header)[:8]
     at = 24
     for _ in range(segments):
         if at + 8 > limit_bytes:
             raise DamagedImage("truncated", "the firmware ends before its segments do")
-        slot.readblocks(at // _SECTOR_BYTES, header, at % _SECTOR_BYTES)
-        fold ^= int.from_bytes(header, "little")
-        length = struct.unpack_from("<I", header, 4)[0]
+        slot.readblocks(at // _SECTOR_BYTES, segment, at % _SECTOR_BYTES)
+        fold ^= int.from_bytes(segment, "little")
+        length = struct.unpack_from("<I", segment, 4)[0]
         if length & 3:
             raise DamagedImage("bad_segments", f"the firmware has a segment of {length} bytes, no multiple of 4")
         at += 8 + length

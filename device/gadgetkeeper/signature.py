@@ -32,7 +32,8 @@ def check(slot, at_bytes: int, digest: bytes, trusted: "list[str]", view: memory
     """The sector of signatures at `at_bytes` in `slot` must vouch with a trusted key for `digest`, the SHA-256 of the
     image before it. BadImage when it does not, DamagedImage when it is torn or for other bytes; `view` is scratch
     memory for one sector."""
-    foreign = damaged = None
+    damaged = None
+    problem = BadImage("no_signature", "the firmware is not signed, and /config.json has signing_keys")
     block = view[:_BLOCK_BYTES]
     for number in range(_BLOCKS_MAX):
         slot.readblocks(at_bytes // _SECTOR_BYTES, block, number * _BLOCK_BYTES)
@@ -40,19 +41,17 @@ def check(slot, at_bytes: int, digest: bytes, trusted: "list[str]", view: memory
             break
         if binascii.crc32(block[:_CRC_AT]) != struct.unpack_from("<I", block, _CRC_AT)[0]:
             damaged = DamagedImage("damaged_signature", "the firmware's signature does not match its own checksum")
-        elif bytes(block[_DIGEST_AT:_MODULUS_AT]) != digest:
-            damaged = DamagedImage("wrong_hash", "the firmware on flash is not the one that was signed")
+            continue
+        if bytes(block[_DIGEST_AT:_MODULUS_AT]) != digest:
+            raise DamagedImage("wrong_hash", "the firmware on flash is not the one that was signed")
+        key = binascii.hexlify(hashlib.sha256(block[_MODULUS_AT:_SIGNATURE_AT]).digest()).decode()
+        if key not in trusted:
+            problem = BadImage("unknown_key", f"the firmware is signed with key {key[:16]}..., none of signing_keys")
+        elif _is_signed(block, digest):
+            return
         else:
-            key = binascii.hexlify(hashlib.sha256(block[_MODULUS_AT:_SIGNATURE_AT]).digest()).decode()
-            if key not in trusted:
-                foreign = key
-            elif _is_signed(block, digest):
-                return
-            else:
-                raise BadImage("bad_signature", f"the firmware's signature was not made with its key {key[:16]}...")
-    if foreign:
-        raise BadImage("unknown_key", f"the firmware is signed with key {foreign[:16]}..., none of signing_keys")
-    raise damaged or BadImage("no_signature", "the firmware is not signed, and /config.json has signing_keys")
+            problem = BadImage("bad_signature", f"the firmware's signature is none of its key {key[:16]}...")
+    raise damaged or problem
 
 
 def _is_signed(block: memoryview, digest: bytes) -> bool:
