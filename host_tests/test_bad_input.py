@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tools import factory, firmware
+from tools import agent, factory, firmware
 from tools.twin import Twin
 from tools.twin.__main__ import WIFI
 
@@ -84,7 +84,7 @@ def script():
 
 
 def make_flash(path, files) -> None:
-    everything = {**factory.device_files(), **files}
+    everything = {**agent.source_files(), **files}
     path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), everything))
 
 

@@ -76,13 +76,6 @@ def flash_image(combined: Path, files: dict[str, bytes], app: bytes | None = Non
     return bytes(image)
 
 
-def device_files() -> dict[str, bytes]:
-    """The agent as it lies on the board's file system: boot.py and everything below device/."""
-    device = ROOT / "device"
-    files = {"/" + str(path.relative_to(device)): path.read_bytes() for path in sorted(device.rglob("*.py"))}
-    return {"/boot.py": (ROOT / "boot.py").read_bytes(), **files}
-
-
 def own_files(serial: str, server: str, **config: object) -> dict[str, bytes]:
     """What makes the board this one: its serial number, and its settings."""
     settings = json.dumps({"server": server, **config}, indent=1)

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from tools import factory, firmware
+from tools import agent, factory, firmware
 from tools.twin import RUNTIMES, Twin, TwinError
 from tools.twin.device import VM, WORLD
 
@@ -50,7 +50,7 @@ def main() -> int:
 
 def make_factory_fresh(flash: Path, serial: str, server: str, app: Path | None = None, **config: object) -> None:
     """Write a new thermometer's flash image: MicroPython v1.27.0 (or another app), the agent, serial, settings."""
-    files = {**factory.device_files(), **factory.own_files(serial, server, wifi=WIFI, **config)}
+    files = {**agent.source_files(), **factory.own_files(serial, server, wifi=WIFI, **config)}
     image = factory.flash_image(firmware.combined_image("1.27.0"), files, firmware.extract_app(app) if app else None)
     flash.parent.mkdir(parents=True, exist_ok=True)
     flash.write_bytes(image)
