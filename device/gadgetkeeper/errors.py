@@ -1,12 +1,19 @@
-"""Everything that may go wrong, in two families: worth another try, and final until something changes."""
+"""Everything that may go wrong, in two families: worth another try, and final until something changes.
+
+An error carries a code ("image_too_big") and the values of its sentence. The sentences stand in `errors.txt`, which is
+read when one is said: text that is seldom needed holds no memory.
+"""
 
 
 class AgentError(Exception):
-    """A failure the agent understands: `code` for machines ("image_too_big"), a sentence for people."""
+    """A failure the agent understands; `args` are the code for machines and the values that its sentence names."""
 
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
+    call = ""  # the server call in which it happened
+
+    @property
+    def code(self) -> str:
+        """What went wrong, for machines."""
+        return self.args[0]
 
 
 class RetryableError(AgentError):
