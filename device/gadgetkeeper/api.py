@@ -6,79 +6,75 @@ documented by GadgetKeeper and which are chosen in its style.
 
 import json
 
-from .errors import FinalError, KeyDropped, NotFound, RetryableError
+from .errors import AgentError, FinalError, RetryableError
 from .store import is_id
 
-# call: method, path, what a 404 means
+# call: method, path, and the code of the error that a 404 means
 ROUTES = {
-    "activate": ("PUT", "/v1/things/activate/{serial}.json", "the serial number is not registered"),
-    "update thing": ("PUT", "/v1/things/{thing}.json", "no such thing"),
-    "get thing": ("GET", "/v1/things/{thing}.json", "no such thing"),
-    "get target version": ("GET", "/v1/things/{thing}/versions/target.json", "no target version is set"),
-    "get current version": ("GET", "/v1/things/{thing}/versions/current.json", "no version is confirmed"),
-    "get firmware": (
-        "GET",
-        "/v1/things/{thing}/versions/{version}/firmware.json",
-        "the version has no firmware",
-    ),
-    "confirm version": ("PUT", "/v1/things/{thing}/versions/{version}.json", "no such version"),
-    "write property": ("PUT", "/v1/things/{thing}/properties/{property}/value.json", "no such property"),
+    "activate": "PUT activate/{serial} not_registered",
+    "update thing": "PUT {thing} no_thing",
+    "get thing": "GET {thing} no_thing",
+    "get target version": "GET {thing}/versions/target no_target",
+    "get current version": "GET {thing}/versions/current no_current",
+    "get firmware": "GET {thing}/versions/{version}/firmware no_firmware",
+    "confirm version": "PUT {thing}/versions/{version} no_version",
+    "write property": "PUT {thing}/properties/{property}/value no_property",
 }
-
-_ACCEPT_FIRMWARE = "application/octet-stream, application/json;q=0.5"
 
 
 class Api:
-    """The calls for one thing. `request` is `transport.request` or anything with urequests' signature and its Reply.
+    """The calls for one thing, whose Id and key are in the record `state`. `session` is `transport.Session` or
+    anything else with a `request` of urequests' signature and a `close`.
 
-    Every call may raise RetryableError (no answer, 408, 429, 5xx, an answer that is not what it should be), KeyDropped
-    (401), NotFound (404) and FinalError (any other refusal)."""
+    Every call may raise RetryableError (no answer, 408, 429, 5xx, an answer that is not what it should be;
+    "key_dropped" for 401) and FinalError (any other refusal; "no_thing" when the server has lost it)."""
 
-    def __init__(self, server: str, request, thing_id: str = "", api_key: str = "") -> None:
+    def __init__(self, server: str, session, state: dict) -> None:
         self._server = server.rstrip("/")
-        self._request = request
-        self.thing_id = thing_id
-        self.api_key = api_key
+        self._session = session
+        self._state = state
 
-    def activate(self, serial: str) -> None:
-        """Activate the serial number: from now on the calls are for its thing, with a new API key."""
-        answer = self._object("activate", serial=serial)
-        self.thing_id = _id(answer, "thingId", "activate")
-        self.api_key = _id(answer, "apiKey", "activate")
+    def activate(self, serial: str) -> "tuple[str, str]":
+        """Activate the serial number: its thing's Id, and a new API key."""
+        return self._fetch("activate", ("thingId", "apiKey"), serial=serial)
 
     def rename(self, name: str) -> None:
         """Give the thing its name."""
         self._call("update thing", {"name": name, "description": None}).close()
 
     def target_version(self) -> "tuple[str, str]":
-        """Id and name of the version this thing should run. NotFound when there is none."""
-        return self._version("get target version")
-
-    def current_version(self) -> "tuple[str, str] | None":
-        """Id and name of the version the server believes this thing to run; None when it has never confirmed one."""
+        """Id and name of the version this thing should run."""
         try:
-            return self._version("get current version")
-        except NotFound:
-            return None
+            return self._fetch("get target version", ("id", "name"))
+        except FinalError as error:
+            if error.code == "no_target":
+                self._call("get thing").close()  # a thing that is gone has no target either
+            raise
 
-    def knows_thing(self) -> bool:
-        """False when the server has no such thing any more, or one with another key."""
+    def current_version(self) -> "str | None":
+        """Id of the version the server believes this thing to run; None when it has never confirmed one."""
         try:
-            self._call("get thing").close()
-        except (NotFound, KeyDropped):
-            return False
-        return True
+            return self._fetch("get current version", ("id", "name"))[0]
+        except FinalError as error:
+            if error.code == "no_current":
+                return None
+            raise
 
-    def firmware(self, version_id: str, start: int = 0, etag: "str | None" = None):
-        """The reply whose body is the version's firmware, for `body.open_body`. The caller closes it.
+    def firmware(self, version_id: str, start: int = 0, size_bytes: int = 0, etag: "str | None" = None):
+        """The reply whose body is the version's firmware, for `install.download`. The caller closes it.
 
-        With `start`, only what follows that many bytes is asked for, provided that the file is still the one of `etag`:
-        status 206 then. Any other status means that the server does not go on: 200 with the whole file, 416 with none.
-        """
-        headers = {"Accept": _ACCEPT_FIRMWARE}
+        With `start`, only what follows that many of its `size_bytes` is asked for, provided that the file is still the
+        one of `etag`: status 206 then, else 200 and the whole file."""
+        headers = {"Accept": "application/octet-stream, application/json;q=0.5"}
         if start and etag:
-            headers["Range"] = f"bytes={start}-"
-            headers["If-Range"] = etag
+            ranged = dict(headers)
+            ranged["Range"] = f"bytes={start}-"
+            ranged["If-Range"] = etag
+            reply = self._call("get firmware", headers=ranged, version=version_id)
+            rest = f"bytes {start}-{size_bytes - 1}/{size_bytes}"
+            if reply.status_code == 200 or (reply.status_code == 206 and reply.headers.get("content-range") == rest):
+                return reply
+            reply.close()
         return self._call("get firmware", headers=headers, version=version_id)
 
     def confirm(self, version_id: str) -> None:
@@ -89,53 +85,57 @@ class Api:
         """Write one property of the thing."""
         self._call("write property", value, property=property_id).close()
 
-    def _version(self, call: str) -> "tuple[str, str]":
-        answer = self._object(call)
-        name = answer.get("name")
-        version_id = _id(answer, "id", call)
-        return version_id, str(name) if is_id(name) else version_id
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
 
-    def _object(self, call: str, serial: str = "") -> dict:
-        reply = self._call(call, serial=serial)
+    def _fetch(self, call: str, members: "tuple[str, str]", **names: str) -> "tuple[str, str]":
+        """Two members of the JSON object that is answered. The first must be an Id, and so must the second, unless it
+        is a name: then the Id stands in for it."""
+        reply = self._call(call, None, None, **names)
         try:
             answer = reply.json()
-        except RetryableError as error:
-            raise RetryableError(error.code, f"{call}: {error}")
+        except AgentError as error:
+            error.call = call
+            raise
         finally:
             reply.close()
         if not isinstance(answer, dict):
-            raise RetryableError("bad_answer", f"{call}: the answer is not a JSON object")
-        return answer
+            answer = {}
+        first, second = (answer.get(member) for member in members)
+        if not is_id(second) and members[1] == "name":
+            second = first
+        if is_id(first) and is_id(second):
+            return str(first), str(second)
+        wrong = RetryableError("bad_answer", "no " + members[is_id(first)])
+        wrong.call = call
+        raise wrong
 
     def _call(self, call: str, value: object = None, headers: "dict | None" = None, **names: str):
-        method, path, missing = ROUTES[call]
+        method, path, missing = ROUTES[call].split(" ")
         headers = headers or {}
         data = None
         if call != "activate":
-            headers["X-ApiKey"] = self.api_key
+            headers["X-ApiKey"] = self._state.get("apiKey", "")
         if value is not None:
             data = json.dumps(value).encode()
             headers["Content-Type"] = "application/json"
-        url = self._server + path.format(thing=self.thing_id, **names)
+        path = path.format(thing=self._state.get("thingId"), **names)
         try:
-            reply = self._request(method, url, data=data, headers=headers)
-        except RetryableError as error:
-            raise RetryableError(error.code, f"{call}: {error}")
-        status = reply.status_code
-        if 200 <= status <= 299 or (status == 416 and "Range" in headers):
-            return reply
-        reply.close()
-        if status == 401 and call != "activate":
-            raise KeyDropped("key_dropped", f"{call}: the server does not know the API key (401)")
-        if status == 404:
-            raise NotFound("not_found", f"{call}: {missing} (404)")
-        if status in (408, 429) or status >= 500:
-            raise RetryableError("server_error", f"{call}: the server answers {status}")
-        raise FinalError("refused", f"{call}: the server refuses ({status})")
-
-
-def _id(answer: dict, member: str, call: str) -> str:
-    value = answer.get(member)
-    if not is_id(value):
-        raise RetryableError("bad_answer", f"{call}: the answer has no {member}")
-    return str(value)
+            reply = self._session.request(method, f"{self._server}/v1/things/{path}.json", data=data, headers=headers)
+            status = reply.status_code
+            if 200 <= status <= 299 or (status == 416 and "Range" in headers):
+                return reply
+            reply.close()
+            if status == 401 and call != "activate":
+                raise RetryableError("key_dropped")
+            if status in (404, 410):
+                raise FinalError(missing)
+            if status in (408, 429) or status >= 500:
+                error = RetryableError("server_error", status)
+                error.retry_after = reply.headers.get("retry-after")
+                raise error
+            raise FinalError("refused", status)
+        except AgentError as error:
+            error.call = call
+            raise

@@ -10,7 +10,7 @@ import struct
 
 from micropython import const
 
-from .errors import BadImage, DamagedImage
+from .errors import AgentError, FinalError, RetryableError
 
 _BLOCKS_MAX = const(3)
 _BLOCK_BYTES = const(1216)
@@ -30,27 +30,27 @@ _ZEROS = const(318)  # in the data block, before a 1 and 32 bytes of salt
 
 def check(slot, at_bytes: int, digest: bytes, trusted: "list[str]", view: memoryview) -> None:
     """The sector of signatures at `at_bytes` in `slot` must vouch with a trusted key for `digest`, the SHA-256 of the
-    image before it. BadImage when it does not, DamagedImage when it is torn or for other bytes; `view` is scratch
+    image before it. FinalError when it does not, RetryableError when it is torn or for other bytes; `view` is scratch
     memory for one sector."""
     damaged = None
-    problem = BadImage("no_signature", "the firmware is not signed, and /config.json has signing_keys")
+    problem: AgentError = FinalError("no_signature")
     block = view[:_BLOCK_BYTES]
     for number in range(_BLOCKS_MAX):
         slot.readblocks(at_bytes // _SECTOR_BYTES, block, number * _BLOCK_BYTES)
         if block[0] != 0xE7 or block[1] != 0x02:
             break
         if binascii.crc32(block[:_CRC_AT]) != struct.unpack_from("<I", block, _CRC_AT)[0]:
-            damaged = DamagedImage("damaged_signature", "the firmware's signature does not match its own checksum")
+            damaged = RetryableError("damaged_signature")
             continue
         if bytes(block[_DIGEST_AT:_MODULUS_AT]) != digest:
-            raise DamagedImage("wrong_hash", "the firmware on flash is not the one that was signed")
+            raise RetryableError("wrong_hash")
         key = binascii.hexlify(hashlib.sha256(block[_MODULUS_AT:_SIGNATURE_AT]).digest()).decode()
         if key not in trusted:
-            problem = BadImage("unknown_key", f"the firmware is signed with key {key[:16]}..., none of signing_keys")
+            problem = FinalError("unknown_key", key[:16])
         elif _is_signed(block, digest):
             return
         else:
-            problem = BadImage("bad_signature", f"the firmware's signature is none of its key {key[:16]}...")
+            problem = FinalError("bad_signature", key[:16])
     raise damaged or problem
 
 

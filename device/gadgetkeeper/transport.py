@@ -24,6 +24,19 @@ _EAGAIN = const(11)
 _KEPT_HEADERS = ("content-length", "content-type", "transfer-encoding", "location", "etag", "content-range")
 
 
+class Session:
+    """The calls of one conversation."""
+
+    def __init__(self, ca: str = "") -> None:
+        self._ca = ca
+
+    def request(self, method: str, url: str, data=None, headers=None):
+        return request(method, url, data, headers)
+
+    def close(self) -> None:
+        pass
+
+
 class _Redirect(OSError):
     """Raised out of urequests' header parser, before it follows; as an OSError so that it closes its socket."""
 
