@@ -2,8 +2,7 @@
 
 import scratch
 from gadgetkeeper.errors import AgentError
-from gadgetkeeper.image import Gate
-from gadgetkeeper.slots import SECTOR_BYTES
+from gadgetkeeper.install import _check
 from world import power_on
 
 
@@ -11,9 +10,9 @@ def verdict(image, trusted, partition=None):
     """ "ok", or the code of the error that the check from flash raises for `image`."""
     partition = partition or power_on()
     slot = partition("ota_1")
-    slot.writeblocks(0, image + b"\xff" * (-len(image) % SECTOR_BYTES))
+    slot.writeblocks(0, image + b"\xff" * (-len(image) % 4096))
     try:
-        Gate(partition(partition.RUNNING), 301, trusted).check_slot(slot, len(image), bytearray(SECTOR_BYTES))
+        _check(slot, len(image), partition(partition.RUNNING), 301, trusted, bytearray(4096))
     except AgentError as error:
         return error.code
     return "ok"

@@ -3,10 +3,24 @@
 import os
 
 import gadgetkeeper.store
+import main
 import scratch
 from gadgetkeeper.errors import FinalError, RetryableError
-from gadgetkeeper.store import DEFAULTS, Store
+from gadgetkeeper.files import DEFAULTS, config, record, serial_number
+from gadgetkeeper.store import keep
 from world import raises
+
+
+def folder():
+    """A new flash."""
+    gadgetkeeper.store.root = scratch.folder()
+    return gadgetkeeper.store.root
+
+
+def settings():
+    given = {}
+    config(given)
+    return given
 
 
 def write(root, name, content):
@@ -15,80 +29,90 @@ def write(root, name, content):
 
 
 def test_serial_number_is_read_and_trimmed():
-    root = scratch.folder()
+    root = folder()
     write(root, "serial.txt", b" THERM00000000000001\r\n")
-    assert Store(root).serial_number() == "THERM00000000000001"
+    assert serial_number() == "THERM00000000000001"
 
 
 def test_serial_that_cannot_be_one_is_refused_with_a_sentence():
-    root = scratch.folder()
-    assert "missing" in raises(FinalError, "no_serial", Store(root).serial_number)
+    root = folder()
+    raises(FinalError, "no_serial", serial_number)
     for content in (b"", b"  \n"):
         write(root, "serial.txt", content)
-        assert "empty" in raises(FinalError, "no_serial", Store(root).serial_number)
+        raises(FinalError, "no_serial", serial_number)
     for content in (b"../../etc", b"A B", b"A/B", b"\xff\xfe", b"X" * 65, b"A\r\nX-Evil: 1"):
         write(root, "serial.txt", content)
-        raises(FinalError, "bad_serial", Store(root).serial_number)
+        raises(FinalError, "bad_serial", serial_number)
 
 
 def test_config_falls_back_to_defaults_and_refuses_wrong_types_without_showing_values():
-    root = scratch.folder()
-    assert Store(root).config() == DEFAULTS
+    root = folder()
+    assert settings() == DEFAULTS
     write(root, "config.json", b'{"server": "http://x", "unknown": 1}')
-    assert Store(root).config()["server"] == "http://x"
+    assert settings()["server"] == "http://x"
     for content in (b"", b"{", b"[]", b'{"wifi": "secret-1"}', b'{"check_interval_s": 0}', b'{"server": ["secret-2"]}'):
         write(root, "config.json", content)
-        assert "secret" not in raises(FinalError, "bad_config", Store(root).config)
+        assert "secret" not in raises(FinalError, "bad_config", settings)
 
 
 def test_record_survives_and_none_removes():
-    root = scratch.folder()
-    store = Store(root)
-    store.keep(thingId="a" * 32, renamed=True, versionId="b")
-    store.keep(versionId=None)
-    assert Store(root).state == {"thingId": "a" * 32, "renamed": True}
+    folder()
+    state = record()
+    keep(state, thingId="a" * 32, renamed=True, versionId="b")
+    keep(state, versionId=None)
+    assert record() == {"thingId": "a" * 32, "renamed": True}
 
 
 def test_torn_empty_or_foreign_record_means_a_new_start():
     for content in (b"", b'{"thingId": "a', b"[]", b"\xff\xff", b"null", b"12", b'{"update": {"versionId": "a"}}'):
-        root = scratch.folder()
+        root = folder()
         write(root, "state.json", content)
-        assert Store(root).state == {}, content
+        assert record() == {}, content
 
 
 def test_wrong_types_in_the_record_are_dropped_one_by_one():
-    root = scratch.folder()
+    root = folder()
     write(
         root, "state.json", b'{"thingId": 5, "apiKey": "k\\r\\nX: y", "renamed": "yes", "versionId": "v", "other": 1}'
     )
-    assert Store(root).state == {"versionId": "v"}
+    assert record() == {"versionId": "v"}
 
 
 def test_nothing_is_written_when_nothing_changed():
-    root = scratch.folder()
-    Store(root).keep(thingId="a")
+    root = folder()
+    keep({}, thingId="a")
     os.rename(root + "state.json", root + "moved")
     os.rename(root + "moved", root + "state.json")
-    store = Store(root)
+    state = record()
     os.remove(root + "state.json")
-    store.keep(thingId="a")
+    keep(state, thingId="a")
     assert "state.json" not in os.listdir(root)
 
 
+class Activation:
+    """An Api that activates as this thing with this key."""
+
+    def __init__(self, thing_id, api_key):
+        self._answer = thing_id, api_key
+
+    def activate(self, serial):
+        return self._answer
+
+
 def test_another_thing_means_that_nothing_is_renamed_or_confirmed_yet():
-    root = scratch.folder()
-    store = Store(root)
-    store.keep(thingId="a", apiKey="k", renamed=True, confirmed=True)
-    store.keep_credentials("a", "k2")
-    assert Store(root).state == {"thingId": "a", "apiKey": "k2", "renamed": True, "confirmed": True}
-    store.keep_credentials("b", "k3")
-    assert Store(root).state == {"thingId": "b", "apiKey": "k3", "renamed": False, "confirmed": False}
+    folder()
+    state = record()
+    keep(state, thingId="a", apiKey="k", renamed=True, confirmed=True)
+    main.activate(Activation("a", "k2"), "THERM1", state)
+    assert record() == {"thingId": "a", "apiKey": "k2", "renamed": True, "confirmed": True}
+    main.activate(Activation("b", "k3"), "THERM1", state)
+    assert record() == {"thingId": "b", "apiKey": "k3", "renamed": False, "confirmed": False}
 
 
 def test_full_flash_keeps_the_old_record_whole():
-    root = scratch.folder()
-    store = Store(root)
-    store.keep(thingId="a")
+    folder()
+    state = record()
+    keep(state, thingId="a")
 
     class Full:
         def __init__(self, name, mode):
@@ -106,7 +130,7 @@ def test_full_flash_keeps_the_old_record_whole():
 
     gadgetkeeper.store.open = Full
     try:
-        raises(RetryableError, "state_not_saved", lambda: store.keep(thingId="b"))
+        raises(RetryableError, "state_not_saved", lambda: keep(state, thingId="b"))
     finally:
         del gadgetkeeper.store.open
-    assert Store(root).state == {"thingId": "a"}
+    assert record() == {"thingId": "a"}

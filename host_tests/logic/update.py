@@ -4,13 +4,18 @@ import hashlib
 import struct
 
 import chip
+import gadgetkeeper.api
+import gadgetkeeper.store
+import main
 import otadata
 import scratch
-from gadgetkeeper.errors import AgentError, BadImage, DamagedImage, RetryableError
+from gadgetkeeper import files
+from gadgetkeeper.errors import AgentError, FinalError, RetryableError
+from gadgetkeeper.install import arm, download
 from gadgetkeeper.slots import Slots
-from gadgetkeeper.store import Store
-from gadgetkeeper.update import Update
-from world import SLOT_BYTES, Api, RangeApi, Reply, as_string, make_image, power_on, raises, reboot_into, roll_back
+from gadgetkeeper.store import keep
+from gadgetkeeper.update import installed, prove, settle
+from world import SLOT_BYTES, Api, RangeServer, Reply, as_string, make_image, power_on, raises, reboot_into, roll_back
 
 V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
 NEW = make_image(2)
@@ -20,35 +25,60 @@ class Board:
     """A device with version 1 installed; `start` is what each power-on begins with."""
 
     def __init__(self, image=None):
-        self.partition = power_on(image=image)
+        self.Partition = power_on(image=image)
         self.root = scratch.folder()
-        self.start().adopt(V1)
+        self.revision = 301
+        self.start()
+        keep(self.state, versionId=V1, confirmed=True, **self.runs)
 
     def start(self):
-        self.store = Store(self.root)
-        self.slots = Slots(self.partition)
-        return Update(self.store, self.slots)
+        gadgetkeeper.store.root = self.root
+        self.state = files.record()
+        self.slots = Slots(self.Partition)
+        self.runs, self.on_trial, self.resume = settle(self.state, self.Partition)
+        return self
 
-    def install(self, api, version=V2, keys=(), revision=301):
+    def chip_revision(self):
+        return self.revision
+
+    def installed(self):
+        return installed(self.state, self.runs)
+
+    def prove(self):
+        prove(self.state, self.Partition)
+
+    def has_given_up(self, version):
+        return self.state.get("quarantined") == version
+
+    def install(self, api, version=V2, keys=()):
         """One round, from the start to the armed slot; gives what the console was told."""
+        self.start()
+        return self.bring(api, version, keys)
+
+    def bring(self, api, version=V2, keys=()):
+        """The round's rest."""
         notes = []
-        self.start().install(api, version, revision, list(keys), quiet, notes.append)
+        size = None
+        if isinstance(api, RangeServer):
+            api = gadgetkeeper.api.Api("http://server", api, self.state)
+        for reply in main.ask_for_firmware(api, self.state, version, self.resume):
+            try:
+                size = download(reply, self.state, version, self, notes.append, lambda slot, done, size: None)
+            finally:
+                reply.close()
+        arm(self.state, version, self, keys, size)
         return notes
 
+    def saved(self):
+        """The record as it lies on flash."""
+        return files.record()
+
     def slot(self, label="ota_1"):
-        return self.partition(label)
+        return self.Partition(label)
 
 
 def raw(image=NEW, **how):
     return Api(lambda: Reply(image, kind="application/octet-stream", **how))
-
-
-def quiet(slot, done, size):
-    pass
-
-
-def install(update, api, version=V2):
-    update.install(api, version, 301, [], quiet, lambda sentence: None)
 
 
 def read(slot, size):
@@ -79,7 +109,7 @@ def test_every_form_reaches_the_free_slot_and_arms_it():
         assert read(board.slot(), len(NEW)) == NEW
         assert board.slots.chosen().info()[4] == "ota_1"
         assert board.slots.state(board.slot()) == otadata.NEW
-        assert Store(board.root).state["versionId"] == V1
+        assert board.saved()["versionId"] == V1
 
 
 def test_no_sector_is_erased_twice_and_none_beyond_the_image():
@@ -87,7 +117,7 @@ def test_no_sector_is_erased_twice_and_none_beyond_the_image():
     erased = []
     update = board.start()
     chip.flash.on_operation = lambda number, kind, address, size: erased.append(address) if kind == "erase" else None
-    install(update, raw())
+    update.bring(raw())
     slot = [address for address in erased if address >= 0x20000]
     assert slot == [0x20000 + 4096 * block for block in range((len(NEW) + 4095) // 4096)], slot
 
@@ -99,10 +129,10 @@ def test_intent_is_on_flash_before_the_first_erase():
 
     def watch(number, kind, address, size):
         if address >= 0x20000 and not seen:
-            seen.append(Store(board.root).state["update"])
+            seen.append(board.saved()["update"])
 
     chip.flash.on_operation = watch
-    install(update, raw())
+    update.bring(raw())
     assert seen[0]["versionId"] == V2 and seen[0]["phase"] == "download", seen
 
 
@@ -111,10 +141,10 @@ def test_stored_id_changes_only_after_the_trial():
     board.install(raw())
     reboot_into("ota_1")
     update = board.start()
-    assert update.on_trial and update.installed == V2
-    assert Store(board.root).state["versionId"] == V1
+    assert update.on_trial and update.installed() == V2
+    assert board.saved()["versionId"] == V1
     update.prove()
-    state = Store(board.root).state
+    state = board.saved()
     assert state["versionId"] == V2 and state["slot"] == "ota_1" and "update" not in state and not state["confirmed"]
     assert otadata.read_records(chip.flash, 0xD000)[1][1] == otadata.VALID
 
@@ -125,8 +155,8 @@ def test_cut_between_mark_and_record_is_settled_from_flash():
     reboot_into("ota_1")
     board.start()
     board.slots.mark_valid()
-    assert board.start().installed == V2
-    assert Store(board.root).state["versionId"] == V2
+    assert board.start().installed() == V2
+    assert board.saved()["versionId"] == V2
 
 
 def test_trial_without_a_record_never_borrows_the_servers_old_version():
@@ -136,8 +166,8 @@ def test_trial_without_a_record_never_borrows_the_servers_old_version():
     board.root = scratch.folder()
     update = board.start()
     update.prove()
-    assert update.installed is None and not update.unidentified
-    assert not board.start().unidentified
+    assert update.installed() is None and "image" in update.state
+    assert "image" in board.start().state
 
 
 def test_on_trial_the_other_slot_is_not_written():
@@ -156,15 +186,15 @@ def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
     api = raw()
     for attempt in range(3):
         update = board.start()
-        assert update.installed == V1 and not update.given_up(V2), attempt
-        install(update, api)
+        assert update.installed() == V1 and not update.has_given_up(V2), attempt
+        update.bring(api)
         reboot_into("ota_1")
         assert board.start().on_trial
         roll_back()
     assert api.asked == 1
     update = board.start()
-    assert update.given_up(V2) and board.start().given_up(V2)
-    assert not board.start().given_up(V3)
+    assert update.has_given_up(V2) and board.start().has_given_up(V2)
+    assert not board.start().has_given_up(V3)
 
 
 def test_slot_damaged_after_rollback_is_downloaded_again():
@@ -174,6 +204,7 @@ def test_slot_damaged_after_rollback_is_downloaded_again():
     reboot_into("ota_1")
     roll_back()
     board.slot().writeblocks(1, bytes(4096))
+    raises(RetryableError, "wrong_hash", board.install, api)
     board.install(api)
     assert api.asked == 2 and read(board.slot(), len(NEW)) == NEW
 
@@ -186,8 +217,8 @@ def test_another_target_starts_with_a_clean_record():
     other = make_image(3)
     board.install(raw(other), V3)
     assert read(board.slot(), len(other)) == other
-    assert Store(board.root).state["update"]["versionId"] == V3
-    assert Store(board.root).state["update"]["attempts"] == 1
+    assert board.saved()["update"]["versionId"] == V3
+    assert board.saved()["update"]["attempts"] == 1
 
 
 def test_bad_images_erase_nothing_and_are_given_up():
@@ -207,16 +238,16 @@ def test_bad_images_erase_nothing_and_are_given_up():
         board = Board()
         update = board.start()
         operations = chip.flash.operations
-        raises(BadImage, code, install, update, raw(image))
+        raises(FinalError, code, update.bring, raw(image))
         assert chip.flash.operations == operations, code
-        assert board.start().given_up(V2), code
-        assert board.start().installed == V1
+        assert board.start().has_given_up(V2), code
+        assert board.start().installed() == V1
 
 
 def test_image_too_big_without_a_length_stops_at_the_slots_end():
     board = Board()
     api = raw(make_image(2, size=SLOT_BYTES), length=False, bounded=False)
-    raises(BadImage, "image_too_big", board.install, api)
+    raises(FinalError, "image_too_big", board.install, api)
     assert board.slots.chosen().info()[4] == "ota_0"
 
 
@@ -228,18 +259,18 @@ def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
         ("wrong_length", NEW + bytes(16)),
         ("truncated", NEW[:-1]),
         ("wrong_checksum", rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))),
-        ("bad_segments", segment_2(NEW, 8998)),
+        ("bad_segment", segment_2(NEW, 8998)),
         ("truncated", segment_2(NEW, 0x7FFFFFFC)),
     ):
         board = Board()
         for attempt in (1, 2, 3):
-            assert not board.start().given_up(V2)
-            raises(DamagedImage, code, board.install, raw(image))
+            assert not board.start().has_given_up(V2)
+            raises(RetryableError, code, board.install, raw(image))
             assert board.slots.chosen().info()[4] == "ota_0", code
-            verdict = Store(board.root).state["verdict"]
+            verdict = board.saved()["verdict"]
             assert verdict == {"phase": "download", "versionId": V2, "attempt": attempt, "code": code}, verdict
-        assert board.start().given_up(V2)
-        verdict = Store(board.root).state["verdict"]
+        assert board.start().has_given_up(V2)
+        verdict = board.saved()["verdict"]
         assert verdict == {"phase": "given up", "versionId": V2, "attempt": 3, "code": code}, verdict
 
 
@@ -249,8 +280,8 @@ def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
     raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply))
     assert reply.closed
     update = board.start()
-    assert update.installed == V1 and not update.given_up(V2)
-    install(update, raw())
+    assert update.installed() == V1 and not update.has_given_up(V2)
+    update.bring(raw())
     assert read(board.slot(), len(NEW)) == NEW
 
 
@@ -259,7 +290,7 @@ def test_firmware_flashed_by_cable_is_not_claimed_to_be_the_stored_version():
     chip.flash.erase(0x10000)
     chip.flash.program(0x10000, make_image(9)[:4096])
     update = board.start()
-    assert update.installed is None and not update.unidentified
+    assert update.installed() is None and "image" in update.state
 
 
 def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
@@ -276,7 +307,7 @@ def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
 
     update = board.start()
     chip.flash.on_operation = watch
-    install(update, raw(make_image(3)), V3)
+    update.bring(raw(make_image(3)), V3)
     assert seen == ["ota_0"], seen
     assert board.slots.state(board.slot()) == otadata.NEW
 
@@ -308,12 +339,12 @@ def test_same_image_under_another_version_is_an_update_all_the_same():
     board = Board(image)
     board.install(raw(image))
     update = board.start()
-    assert update.installed == V1
+    assert update.installed() == V1
     reboot_into("ota_1")
     update = board.start()
-    assert update.installed == V2
+    assert update.installed() == V2
     update.prove()
-    assert board.start().installed == V2
+    assert board.start().installed() == V2
 
 
 def test_mark_that_does_not_stick_ends_no_trial():
@@ -321,13 +352,13 @@ def test_mark_that_does_not_stick_ends_no_trial():
     board.install(raw())
     reboot_into("ota_1")
     update = board.start()
-    mark = board.partition.mark_app_valid_cancel_rollback
-    board.partition.mark_app_valid_cancel_rollback = lambda: None
+    mark = board.Partition.mark_app_valid_cancel_rollback
+    board.Partition.mark_app_valid_cancel_rollback = lambda: None
     try:
         raises(RetryableError, "not_marked", update.prove)
     finally:
-        board.partition.mark_app_valid_cancel_rollback = mark
-    assert Store(board.root).state["versionId"] == V1
+        board.Partition.mark_app_valid_cancel_rollback = mark
+    assert board.saved()["versionId"] == V1
 
 
 def test_attempt_is_on_flash_before_the_boot_loader_is_told():
@@ -337,10 +368,10 @@ def test_attempt_is_on_flash_before_the_boot_loader_is_told():
 
     def watch(number, kind, address, size):
         if 0xD000 <= address < 0xF000 and not seen:
-            seen.append(Store(board.root).state["update"])
+            seen.append(board.saved()["update"])
 
     chip.flash.on_operation = watch
-    install(update, raw())
+    update.bring(raw())
     assert seen[0]["phase"] == "armed" and seen[0]["attempts"] == 1, seen
 
 
@@ -348,7 +379,7 @@ def test_downgrade_below_the_running_secure_version_is_refused():
     board = Board(make_image(1, secure=5))
     update = board.start()
     operations = chip.flash.operations
-    raises(BadImage, "older_secure_version", install, update, raw(make_image(2, secure=4)))
+    raises(FinalError, "older_secure_version", update.bring, raw(make_image(2, secure=4)))
     assert chip.flash.operations == operations
     board = Board(make_image(1, secure=5))
     board.install(raw(make_image(2, secure=5)))
@@ -372,12 +403,12 @@ def test_interrupted_download_goes_on_at_the_last_sector_begun():
     image = make_image(2, size=40000)
     for cut in (4096, 5000, 20000, 39999):
         board = Board()
-        api = RangeApi(image, cut=cut)
+        api = RangeServer(image, cut=cut)
         raises(RetryableError, "body_cut", board.install, api)
         notes = board.install(api)
         written = cut // 4096
         assert api.starts == [0, max(written - 1, 0) * 4096], (cut, api.starts)
-        assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]} of {len(image)}"], notes
+        assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]}"], notes
         assert read(board.slot(), len(image)) == image
         assert board.slots.chosen().info()[4] == "ota_1"
 
@@ -386,7 +417,7 @@ def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_bey
     for size in (40000, 11944):  # the second ends with a sector
         image = make_image(2, size=size)
         board = Board()
-        starts = erase_starts(board.install, RangeApi(image))
+        starts = erase_starts(board.install, RangeServer(image))
         assert starts == [4096 * block for block in range((len(image) + 4095) // 4096)], starts
     assert len(image) % 4096 == 0
 
@@ -394,8 +425,8 @@ def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_bey
 def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
     old, new = make_image(2, size=40000), make_image(3, size=30000)
     board = Board()
-    raises(RetryableError, "body_cut", board.install, RangeApi(old, cut=20000))
-    api = RangeApi(new, etag='"two"')
+    raises(RetryableError, "body_cut", board.install, RangeServer(old, cut=20000))
+    api = RangeServer(new, etag='"two"')
     notes = board.install(api)
     assert len(api.starts) == 1 and notes == ["starts over: the server does not offer the rest of the same file"], notes
     assert read(board.slot(), len(new)) == new
@@ -404,7 +435,7 @@ def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
 def test_server_without_ranges_starts_over():
     image = make_image(2, size=40000)
     board = Board()
-    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
     assert board.install(raw(image)) == ["starts over: the server does not offer the rest of the same file"]
     assert read(board.slot(), len(image)) == image
 
@@ -421,8 +452,8 @@ def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
 
     for ranges in (refuse, give_another):
         board = Board()
-        raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
-        api = RangeApi(image, ranges=ranges)
+        raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+        api = RangeServer(image, ranges=ranges)
         board.install(api)
         assert api.starts[1:] == [0], api.starts
         assert read(board.slot(), len(image)) == image
@@ -431,11 +462,11 @@ def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
 def test_what_was_written_before_is_hashed_not_believed():
     image = make_image(2, size=40000)
     board = Board()
-    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
     board.slot().writeblocks(1, bytes(100), 50)
-    raises(DamagedImage, "wrong_hash", board.install, RangeApi(image))
+    raises(RetryableError, "wrong_hash", board.install, RangeServer(image))
     assert board.slots.chosen().info()[4] == "ota_0"
-    api = RangeApi(image)
+    api = RangeServer(image)
     board.install(api)
     assert api.starts == [0]
 
@@ -452,12 +483,12 @@ def test_old_image_in_the_slot_is_not_taken_for_a_beginning():
 
     chip.flash.on_operation = cut
     try:
-        board.install(RangeApi(image))
+        board.install(RangeServer(image))
         raise AssertionError("no cut")
     except chip.PowerLoss:
         chip.flash.on_operation = None
-    assert Store(board.root).state["update"]["etag"] == '"one"'
-    api = RangeApi(image)
+    assert board.saved()["update"]["etag"] == '"one"'
+    api = RangeServer(image)
     board.install(api)
     assert api.starts == [0] and read(board.slot(), len(image)) == image
 
@@ -471,8 +502,8 @@ def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
         checksum ^= byte
     image = rehash(image[:-33] + bytes([checksum]))
     board = Board()
-    raises(RetryableError, "body_cut", board.install, RangeApi(image, cut=20000))
-    api = RangeApi(image)
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+    api = RangeServer(image)
     board.install(api)
     assert api.starts == [0] and read(board.slot(), len(image)) == image
 
@@ -480,8 +511,8 @@ def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
 def test_weak_or_foreign_etag_is_not_kept():
     for etag in ('W/"one"', "one", '"' + "x" * 200 + '"', '"a\tb"'):
         board = Board()
-        raises(RetryableError, "body_cut", board.install, RangeApi(make_image(2, size=40000), etag=etag, cut=20000))
-        assert "etag" not in Store(board.root).state["update"], etag
+        raises(RetryableError, "body_cut", board.install, RangeServer(make_image(2, size=40000), etag=etag, cut=20000))
+        assert "etag" not in board.saved()["update"], etag
 
 
 def test_server_learns_of_every_failed_trial_and_of_the_good_end():
@@ -490,7 +521,7 @@ def test_server_learns_of_every_failed_trial_and_of_the_good_end():
     reboot_into("ota_1")
     roll_back()
     board.start()
-    verdict = Store(board.root).state["verdict"]
+    verdict = board.saved()["verdict"]
     assert verdict == {"phase": "trial", "versionId": V2, "attempt": 1, "code": "rolled_back"}, verdict
     before = chip.flash.operations
     board.start()
@@ -498,7 +529,7 @@ def test_server_learns_of_every_failed_trial_and_of_the_good_end():
     board.install(raw())
     reboot_into("ota_1")
     board.start().prove()
-    verdict = Store(board.root).state["verdict"]
+    verdict = board.saved()["verdict"]
     assert verdict == {"phase": "installed", "versionId": V2, "attempt": 2, "code": None}, verdict
 
 
@@ -511,6 +542,6 @@ def test_flash_that_fails_is_said_and_may_be_tried_again():
             raise OSError(5)
 
     chip.flash.on_operation = fail
-    raises(RetryableError, "flash_failed", install, update, raw())
+    raises(RetryableError, "flash_failed", update.bring, raw())
     chip.flash.on_operation = None
     board.install(raw())

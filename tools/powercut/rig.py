@@ -3,11 +3,16 @@
 Nothing survives a reset but the flash: the agent's modules are loaded anew at every boot.
 """
 
+import builtins
 import contextlib
-import importlib
+import gc
+import importlib.abc
+import importlib.util
 import io
+import os
 import sys
 import time
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,15 +125,14 @@ class Rig:
             del sys.modules[name]
         if self._behaviour == "crash":
             raise Off("panic")
-        files = Files(self._flash)
-        importlib.import_module("boot")
-        if self._behaviour == "hang":
-            raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
-        store = importlib.import_module("gadgetkeeper.store")
-        store.open, store.os = files.open, files
-        main = importlib.import_module("main")
-        main.request = self._request
-        main.main()
+        with Files(self._flash).mounted():
+            importlib.import_module("boot")
+            if self._behaviour == "hang":
+                raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
+            transport = types.ModuleType("gadgetkeeper.transport")
+            transport.Session = lambda ca: self
+            with _as_module(transport):
+                importlib.import_module("thermometer").live("main")
 
     # What the shims tell the power supply (chip.tell), as a file.
 
@@ -139,7 +143,12 @@ class Rig:
         else:
             raise Off(rest)
 
-    def _request(self, method: str, url: str, data=None, headers=None):
+    # What the agent calls the server with, as transport.Session.
+
+    def close(self) -> None:
+        pass
+
+    def request(self, method: str, url: str, data=None, headers=None):
         from gadgetkeeper.errors import RetryableError
 
         if self._behaviour == "offline":
@@ -172,9 +181,11 @@ class Rig:
         time.ticks_add = lambda ticks, delta: ticks + delta
         time.ticks_diff = lambda one, other: one - other
         time.sleep_ms = self._sleep
+        collect, gc.collect = gc.collect, lambda: 0  # MicroPython's takes a millisecond, CPython's fifty
         try:
             yield
         finally:
+            gc.collect = collect
             for name, value in kept.items():
                 setattr(time, name, value)
 
@@ -189,8 +200,30 @@ class Rig:
             raise Off("never quiet")
 
 
+@contextlib.contextmanager
+def _as_module(module: types.ModuleType):
+    """Give this module to everyone who imports its name, however often the agent lets go of it."""
+
+    class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+        def find_spec(self, name, path=None, target=None):
+            return importlib.util.spec_from_loader(name, self) if name == module.__name__ else None
+
+        def create_module(self, spec):
+            return module
+
+        def exec_module(self, module):
+            pass
+
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
 class Files:
-    """The board's littlefs for the agent's store: `open`, and what it uses of `os`."""
+    """The board's littlefs for the agent: `open`, and what it uses of `os`."""
 
     def __init__(self, flash) -> None:
         import esp32
@@ -207,6 +240,24 @@ class Files:
             lookahead_size=32,
         )
 
+    @contextlib.contextmanager
+    def mounted(self):
+        """Put these files in the place of the host's, but for the agent's own."""
+        host = builtins.open, os.rename, os.stat
+
+        def choose(mine, theirs):
+            def call(path, *more, **named):
+                on_board = isinstance(path, str) and path.startswith("/") and path.count("/") == 1
+                return (mine if on_board else theirs)(path, *more, **named)
+
+            return call
+
+        builtins.open, os.rename, os.stat = map(choose, (self.open, self.rename, self.stat), host)
+        try:
+            yield
+        finally:
+            builtins.open, os.rename, os.stat = host
+
     def open(self, path: str, mode: str = "r"):
         raw = self._call(lambda: self._lfs.open(path, mode.replace("b", "") + "b", buffering=0))
         return _File(raw, self._call, "b" in mode)
@@ -217,9 +268,6 @@ class Files:
     def stat(self, path: str) -> tuple:
         size = self._call(lambda: self._lfs.stat(path)).size
         return (0, 0, 0, 0, 0, 0, size)
-
-    def remove(self, path: str) -> None:
-        self._call(lambda: self._lfs.remove(path))
 
     def _call(self, function):
         try:

@@ -12,6 +12,7 @@ STORIES = {
     "register": "factory state, the server knows its version already: activated, renamed, in step",
     "factory": "factory state: activated, renamed, updated, confirmed",
     "update": "in step with version 1: updated to 2, on trial, confirmed",
+    "ranges": "the same, from a server with which a download goes on where it stopped",
     "hang": "version 2 hangs: rolled back, given up",
     "crash": "version 2 crashes: rolled back, given up",
     "offline": "version 2 never reaches the server: rolled back, given up",
@@ -59,7 +60,9 @@ class Story:
             return
         Rig(self._memory, self._server).run()  # now in step with version 1
         self._server.target = V2
-        if name != "update":
+        if name == "ranges":
+            self._server.ranges = True
+        elif name != "update":
             self._server.does[V2] = name
             self.ends_with = V1
 

@@ -67,7 +67,8 @@ def read_files(memory: bytearray) -> dict[str, bytes]:
 
 @dataclass
 class Server:
-    """GadgetKeeper for one serial number, and the behaviour of the firmware it publishes."""
+    """GadgetKeeper for one serial number, and the behaviour of the firmware it publishes: as a JSON string, or with
+    `ranges` as it is, so that a download can go on where it stopped."""
 
     images: dict[str, bytes]
     target: str
@@ -76,7 +77,9 @@ class Server:
     name: str = ""
     key: str = ""
     current: str | None = None
+    ranges: bool = False
     activations: int = 0
+    properties: dict[str, object] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
 
     def copy(self) -> "Server":
@@ -113,12 +116,25 @@ class Server:
         if path == "versions/current":
             return self._version(self.current) if self.current else Reply(404)
         if path == f"versions/{self.target}/firmware":
-            body = b'"' + binascii.b2a_base64(self.images[self.target], newline=False) + b'"'
-            return Reply(200, body, "application/json")
+            return self._firmware(self.images[self.target], headers.get("Range"))
         if method == "PUT" and path.removeprefix("versions/") in self.images:
             self.current = path.removeprefix("versions/")
             return Reply(204)
-        return Reply(204 if path == "properties/temperature/value" else 404)
+        property_id = path.removeprefix("properties/").removesuffix("/value")
+        if property_id not in ("temperature", "status"):
+            return Reply(404)
+        self.properties[property_id] = json.loads(data)
+        return Reply(204)
+
+    def _firmware(self, image: bytes, wanted: str | None) -> "Reply":
+        if not self.ranges:
+            return Reply(200, b'"' + binascii.b2a_base64(image, newline=False) + b'"', "application/json")
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        reply = Reply(206 if wanted else 200, image[start:], "application/octet-stream")
+        reply.headers["etag"] = '"one"'
+        if wanted:
+            reply.headers["content-range"] = f"bytes {start}-{len(image) - 1}/{len(image)}"
+        return reply
 
     def _version(self, version: str) -> "Reply":
         return _json({"id": version, "name": version[0], "description": None})
@@ -181,5 +197,10 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
         raise Violation(f'the thing is called "{server.name}"')
     if server.target == version and (state.get("versionId"), server.current) != (version, version):
         raise Violation(f"I6: record and server say {state.get('versionId')} and {server.current}")
-    if server.target != version and server.current == server.target:
-        raise Violation("I6: the server believes in a version that does not run")
+    verdict = server.properties.get("status")
+    if verdict and (verdict["phase"], verdict["versionId"]) != (
+        ("installed", version) if server.target == version else ("given up", server.target)
+    ):
+        raise Violation(f"the server was told {verdict}")
+    if server.target != version and (server.current == server.target or not verdict):
+        raise Violation("I6: the server believes in a version that does not run, or does not know why it does not")
