@@ -133,7 +133,7 @@ def test_broken_settings_are_named(tmp_path, runtime, script, content):
 def test_unknown_serial_number(tmp_path, runtime, script):
     script.answers["activate"] = (404, "application/json", b'{"code": "GK-000-0004", "message": "x"}')
     _, console = run(tmp_path, runtime, script.url)
-    assert "activate: the serial number is not registered (404) [not_found]" in console
+    assert "activate: the serial number is not registered at the server (404) [not_registered]" in console
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)
@@ -217,7 +217,7 @@ def test_firmware_that_must_never_run(tmp_path, runtime, script, body, code):
 def test_no_target_version(tmp_path, runtime, script):
     script.answers["target"] = (404, "application/json", b'{"code": "GK-000-0004", "message": "x"}')
     _, console = run(tmp_path, runtime, script.url)
-    assert "get target version: no target version is set (404) [not_found]" in console
+    assert "get target version: the server has no target version for this thing (404) [no_target]" in console
     assert "21.5 C reported" in console
 
 

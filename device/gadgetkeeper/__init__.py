@@ -8,6 +8,7 @@ def forget() -> None:
     """Take the agent's modules out of memory, except those that whoever calls this still holds. What stays the same for
     everybody stays: the errors, because an error must be known by its class, and the console."""
     for name in list(sys.modules):
-        if name.startswith("gadgetkeeper") and not name.endswith((".errors", ".console")):
+        if name.startswith("gadgetkeeper.") and not name.endswith((".errors", ".console")):
             del sys.modules[name]
+            globals().pop(name[13:], None)  # importing has made it a member of this package
     gc.collect()

@@ -161,7 +161,9 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                     self._lfs.stat(location)
                 except LittleFSError:
                     continue
-                return importlib.util.spec_from_loader(fullname, self, origin=location, is_package=is_package)
+                spec = importlib.util.spec_from_loader(fullname, self, origin=location, is_package=is_package)
+                spec.has_location = True
+                return spec
         return None
 
     def exec_module(self, module):
