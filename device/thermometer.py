@@ -1,21 +1,6 @@
 """The product: measures the temperature and reports it as a property of the thing, between the agent's rounds."""
 
-import sys
-
 import board
-from gadgetkeeper import forget
-
-
-def live(agent: str) -> None:
-    """Have the agent, a module with `keep_in_step`, keep the firmware in step, then measure until its next round, and
-    so on for ever. While the thermometer measures, nothing of the agent is in memory but what reporting needs."""
-    failures, state = 0, None
-    while True:
-        failures, pause_s, state = __import__(agent).keep_in_step(failures, state)
-        sys.modules.pop(agent)
-        forget()
-        run(pause_s, state)
-        forget()
 
 
 def read_celsius(pin: int) -> float:
@@ -37,10 +22,12 @@ def run(duration_s: int, state: dict) -> None:
 
     A report that fails is said and left behind: the next one carries a newer value anyway. Returns early when the
     server has dropped the API key, which only another activation can mend."""
+    from gadgetkeeper import forget
     from gadgetkeeper.console import say
     from gadgetkeeper.errors import AgentError
 
     settings = _settings()
+    forget()
     interval_s = settings["report_interval_s"]
     api = None
     while duration_s > 0:

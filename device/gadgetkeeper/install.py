@@ -1,35 +1,53 @@
 """Bringing a firmware into the free slot and having the boot loader try it: the transaction's part before the reset.
 
-Each step needs other modules, and the longest one, the download, needs the memory most. So each imports what it needs,
-and `forget` takes it out of memory again.
+What lies between `begin` and `arm` is `download.write`, which needs the memory that both take.
 """
 
 from . import forget
 from .errors import FinalError, RetryableError
 
 
-def download(reply, state: dict, version_id: str, board, note, progress) -> int:
-    """Bring the version's firmware from `reply` (see `Api.firmware`) into the free slot; how many bytes it has.
+def begin(reply, state: dict, version_id: str, board, note) -> tuple:
+    """Read the first sector of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash; what
+    `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version is left
+    alone until the target changes.
 
-    `note(sentence)` and `progress(slot_label, done_bytes, size_bytes)` are told how it goes. RetryableError when the
-    body breaks off or the flash fails; FinalError when its head shows that it must not run here, and then the version
-    is left alone until the target changes."""
+    `board` has `Partition` and `chip_revision`; `note(sentence)` is told how it goes."""
+    from .body import open_body
+    from .download import fill
+    from .fingerprint import fingerprint_of
+    from .gate import HEAD_BYTES, check_head
+    from .store import is_etag, keep
+
     slot, running, update = _place(state, version_id, board)
-    forget()
-    body, view, count, start, end = _begin(reply, state, slot, running, update, board, note)
-    forget()
-    from .download import write
-
-    name = slot.info()[4]
+    start = 0
+    if reply.status_code == 206:
+        start = int(reply.headers["content-range"][6:].partition("-")[0])
+        note(f"goes on at byte {start}")
+    elif "etag" in state.get("update", {}):
+        note("starts over: the server does not offer the rest of the same file")
+    body = open_body(reply)
+    view = memoryview(bytearray(4096))
+    count = fill(body, view)
     size = None if body.size_bytes is None else start + body.size_bytes
-    return write(body, view, count, slot, start, size, end, lambda done, size: progress(name, done, size))
+    # Only an exact size tells which sector is the last one that may be erased.
+    etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
+    end = size if is_etag(etag) else None
+    if start == 0:
+        least = 0 if size is None else size - body.surplus_bytes
+        head = view[: min(count, HEAD_BYTES)]
+        _judge(state, update, check_head, head, least, slot.info()[3], running, board.chip_revision())
+        resume = {"image": fingerprint_of(view), "etag": etag, "size": size} if end is not None else {}
+        # From here on the slot's old image is gone.
+        keep(state, update=dict(update, phase="download", **resume), quarantined=None)
+    return slot, body, view, count, start, size, end
 
 
 def arm(state: dict, version_id: str, board, keys: "list[str]", size_bytes: "int | None") -> None:
     """Check the image in the free slot from flash, and have the boot loader try it at the next reset.
 
-    `size_bytes` is what `download` gave, None for an image that was armed before and should still be there; `keys` are
-    the digests of those that may sign."""
+    `size_bytes` is what `download.write` gave, None for an image that was armed before and should still be there;
+    `keys` are the digests of those that may sign."""
     slot, running, update = _place(state, version_id, board)
     forget()
     buffer = bytearray(4096)
@@ -55,38 +73,6 @@ def _place(state: dict, version_id: str, board):
     begun = state.get("update", {})
     attempts = begun["attempts"] if begun.get("versionId") == version_id and begun["slot"] == label(slot) else 0
     return slot, slots.running, {"versionId": version_id, "slot": label(slot), "attempts": attempts}
-
-
-def _begin(reply, state: dict, slot, running, update: dict, board, note):
-    """Read the firmware's first sector, judge it, and put the intent on flash: body, sector, its bytes, where it lies,
-    and where the firmware certainly ends, if that is known."""
-    from .body import open_body
-    from .download import fill
-    from .fingerprint import fingerprint_of
-    from .gate import HEAD_BYTES, check_head
-    from .store import is_etag, keep
-
-    start = 0
-    if reply.status_code == 206:
-        start = int(reply.headers["content-range"][6:].partition("-")[0])
-        note(f"goes on at byte {start}")
-    elif "etag" in state.get("update", {}):
-        note("starts over: the server does not offer the rest of the same file")
-    body = open_body(reply)
-    view = memoryview(bytearray(4096))
-    count = fill(body, view)
-    size = None if body.size_bytes is None else start + body.size_bytes
-    # Only an exact size tells which sector is the last one that may be erased.
-    etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
-    end = size if is_etag(etag) else None
-    if start == 0:
-        least = 0 if size is None else size - body.surplus_bytes
-        head = view[: min(count, HEAD_BYTES)]
-        _judge(state, update, check_head, head, least, slot.info()[3], running, board.chip_revision())
-        resume = {"image": fingerprint_of(view), "etag": etag, "size": size} if end is not None else {}
-        # From here on the slot's old image is gone.
-        keep(state, update=dict(update, phase="download", **resume), quarantined=None)
-    return body, view, count, start, end
 
 
 def _check(slot, size_bytes, running, revision, keys, buffer) -> None:

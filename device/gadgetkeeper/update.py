@@ -34,13 +34,6 @@ def settle(state: dict, partition) -> "tuple[dict, bool, int]":
     return runs, on_trial, start
 
 
-def installed(state: dict, runs: dict) -> "str | None":
-    """Id of the version that runs; None when it is not known."""
-    if _is(state, runs):
-        return state.get("versionId")
-    return state["update"]["versionId"] if _is_new(state, runs) else None
-
-
 def prove(state: dict, partition) -> None:
     """End the trial of the running firmware with success, and store its version's Id."""
     slots = Slots(partition)

@@ -1,0 +1,22 @@
+"""The device's life: a round of the agent, then measuring until the next one. Each is in memory only for its time."""
+
+import gc
+import sys
+
+
+def live(agent: str) -> None:
+    """Have the agent, a module with `keep_in_step`, keep the firmware in step, then let the thermometer measure until
+    the agent's next round, and so on for ever."""
+    failures, state = 0, None
+    while True:
+        failures, pause_s, state = __import__(agent).keep_in_step(failures, state)
+        _leave(agent)
+        __import__("thermometer").run(pause_s, state)
+        _leave("thermometer")
+
+
+def _leave(program: str) -> None:
+    for name in list(sys.modules):
+        if name == program or name.startswith("gadgetkeeper"):
+            del sys.modules[name]
+    gc.collect()
