@@ -1,293 +1,220 @@
 """HTTP for the agent: one call with `urequests.request`'s signature, and a reply that is complete or an error.
 
-`http://` goes through urequests where the board has it. urequests hands out a bare socket and would follow a redirect
-with every header, the API key included, so what it returns is wrapped in `Reply`, and a redirect is refused. On
-runtimes without urequests, and for answers urequests cannot take (chunked), `_request` below speaks HTTP/1.1 itself.
+`http://` goes through urequests where the board has it. urequests would wait for ever for a server that sends a byte
+now and then, and would follow a redirect with every header, the API key included. So it gets a socket of ours, which
+sends what urequests writes and keeps the answer for `Reply`. `https://`, which urequests does not verify, and runtimes
+without urequests are the business of `client`.
 """
 
-import select
 import socket
-import time
 
 from micropython import const
 
 from .errors import AgentError, FinalError, RetryableError
+from .reply import Reply, bad, reason
 
 _CONNECT_TIMEOUT_S = const(15)
-_STALL_MS = const(15000)
-_TOTAL_MS = const(900000)
-_LINE_MAX_BYTES = const(1024)
-_HEADERS_MAX = const(64)
-_JSON_MAX_BYTES = const(4096)
-_EAGAIN = const(11)
+_HEAD_MAX_BYTES = const(8192)
+_LINE_BYTES = const(64)  # what a line counts beside its length
+_LENGTH_MAX_DIGITS = const(9)
+_REDIRECTS_MAX = const(3)
 
-_KEPT_HEADERS = ("content-length", "content-type", "transfer-encoding", "location", "etag", "content-range")
+_KEPT_HEADERS = (
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "location",
+    "retry-after",
+    "transfer-encoding",
+)
 
 
 class Session:
-    """The calls of one conversation."""
+    """Calls to a server. `ca` is the file with the certificates that an https server is trusted by, "" for none."""
 
     def __init__(self, ca: str = "") -> None:
         self._ca = ca
+        self._kept: list = []  # [the connection that the last reply has left open, or None]
+        self._origin = ""
 
-    def request(self, method: str, url: str, data=None, headers=None):
-        return request(method, url, data, headers)
+    def request(self, method: str, url: str, data: "bytes | None" = None, headers: "dict | None" = None) -> Reply:
+        """Send one request; the reply's head has been read, its body not. The caller closes it before the next request.
 
-    def close(self) -> None:
-        pass
-
-
-class _Redirect(OSError):
-    """Raised out of urequests' header parser, before it follows; as an OSError so that it closes its socket."""
-
-
-class _Chunked(OSError):
-    pass
-
-
-def request(method: str, url: str, data: "bytes | None" = None, headers: "dict | None" = None) -> "Reply":
-    """Send one request; the reply's head has been read, its body not. The caller closes the reply.
-
-    RetryableError when the server cannot be reached or does not answer; FinalError for a redirect or a bad address."""
-    host, port, path = _split(url)
-    sent = {"Host": host if port == 80 else f"{host}:{port}", "Connection": "close"}
-    sent.update(headers or {})
-    if method != "GET":
-        sent["Content-Length"] = str(len(data or b""))
-    try:
-        try:
-            import urequests
-        except ImportError:
-            return _request(method, host, port, path, data, sent)
-        try:
-            return _urequest(urequests, method, url, data, sent)
-        except _Chunked:
-            return _request(method, host, port, path, data, sent)
-    except AgentError:
-        raise
-    except _Redirect as error:
-        raise FinalError("redirect", f"{host} redirects to {error}: set the server address to where it lives")
-    except Exception as error:  # urequests raises whatever a server's bytes make it stumble over
-        raise RetryableError("no_answer", f"{host} does not answer ({_reason(error)})")
-
-
-def _urequest(urequests, method: str, url: str, data: "bytes | None", headers: dict) -> "Reply":
-    kept: dict = {}
-
-    def keep(line: bytes, _all: dict) -> None:
-        _keep_header(line, kept)
-        if "location" in kept:
-            raise _Redirect(kept["location"])
-
-    if data:
-        del headers["Content-Length"]  # urequests writes it itself when there is a body, and only then
-    try:
-        response = urequests.request(
-            method, url, data=data, headers=headers, timeout=_CONNECT_TIMEOUT_S, parse_headers=keep
-        )
-    except ValueError as error:
-        if "Transfer-Encoding" in str(error):
-            raise _Chunked()
-        raise
-    return Reply(response.raw, response.status_code, kept)
-
-
-def _request(method: str, host: str, port: int, path: str, data: "bytes | None", headers: dict) -> "Reply":
-    address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
-    raw = socket.socket(address[0], socket.SOCK_STREAM)
-    try:
-        raw.settimeout(_CONNECT_TIMEOUT_S)
-        raw.connect(address[-1])
-        lines = [f"{method} {path} HTTP/1.1"]
-        lines += [f"{name}: {headers[name]}" for name in headers]
-        head = "\r\n".join(lines) + "\r\n\r\n"
-        _send(raw, head.encode() + (data or b""))
-        reply = Reply(raw, 0, {})
-        try:
-            reply.read_head()
-        except RetryableError as error:
-            if error.code == "body_cut":
-                raise RetryableError("no_answer", f"{host} hangs up before it has answered")
-            raise
-        if "location" in reply.headers and not 200 <= reply.status_code <= 299:
-            raise _Redirect(reply.headers["location"])
-        return reply
-    except BaseException:
-        raw.close()
-        raise
-
-
-class Reply:
-    """One answer: `status_code`, the few `headers` the agent looks at (lower-case names), and the body.
-
-    The body is read with `readinto` or `json`, within fixed limits of time; it is complete or a RetryableError."""
-
-    def __init__(self, raw, status_code: int, headers: dict) -> None:
-        self.raw = raw
-        self.status_code = status_code
-        self.headers = headers
-        self._read = getattr(raw, "readinto", None) or raw.recv_into
-        self._poller = select.poll()
-        self._poller.register(raw, select.POLLIN)
-        self._one = bytearray(1)
-        self._left: int | None = 0  # bytes of the body, or of its chunk, still to come
-        self._deadline_ms = time.ticks_add(time.ticks_ms(), _TOTAL_MS)
-        raw.setblocking(False)  # with poll, a read gives what is there and every wait has a limit
-        self._set_length()
-
-    def close(self) -> None:
-        """Close the connection; safe to call twice."""
-        if self.raw:
-            self.raw.close()
-            self.raw = None
-
-    @property
-    def bounded(self) -> bool:
-        """True when the body's end is marked, by a length or by chunks; False when it ends with the connection."""
-        return self._left is not None
-
-    def readinto(self, view: memoryview) -> int:
-        """Put the next bytes of the body into `view`; how many, 0 at the body's end. RetryableError when it is cut."""
-        if self._chunked and self._left == 0 and not self._ended:
-            self._next_chunk()
-        if self._left == 0:
-            return 0
-        if self._left is not None and self._left < len(view):
-            view = view[: self._left]
-        count = self._receive(view)
-        if self._left is not None:
-            if count == 0:
-                raise RetryableError("body_cut", f"the answer broke off, {self._left} bytes were still to come")
-            self._left -= count
-            if self._chunked and self._left == 0:
-                self._line()  # the line end after the chunk's data
-        elif count == 0:
-            self._left = 0
-        return count
-
-    def json(self) -> object:
-        """The body as JSON. RetryableError when it is too long, cut, or not JSON."""
-        import json
-
-        body = bytearray(_JSON_MAX_BYTES)
-        view = memoryview(body)
-        size = 0
-        while True:
-            if size == _JSON_MAX_BYTES:
-                raise RetryableError("bad_answer", f"the answer is longer than {_JSON_MAX_BYTES} bytes")
-            count = self.readinto(view[size:])
-            if count == 0:
-                break
-            size += count
-        try:
-            return json.loads(bytes(view[:size]))
-        except ValueError:
-            raise RetryableError("bad_answer", "the answer is not JSON")
-
-    def read_head(self) -> None:
-        """Read status line and headers from the connection (interim 1xx answers are skipped)."""
-        while True:
-            parts = self._line().split(None, 2)
-            if len(parts) < 2 or not parts[0].startswith(b"HTTP/1."):
-                raise RetryableError("bad_answer", "the answer is not HTTP")
-            self.status_code = int(parts[1])
-            for _ in range(_HEADERS_MAX):
-                line = self._line()
-                if not line:
-                    break
-                _keep_header(line, self.headers)
-            else:
-                raise RetryableError("bad_answer", "the answer has too many headers")
-            if self.status_code >= 200:
-                break
-        self._set_length()
-
-    def _set_length(self) -> None:
-        self._chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        self._ended = False
-        length = self.headers.get("content-length")
-        if self._chunked or self.status_code in (204, 304):
-            self._left = 0
-        elif length is None:
-            self._left = None  # the body ends with the connection; its content must show whether it is whole
-        elif length.isdigit():
-            self._left = int(length)
-        else:
-            raise RetryableError("bad_answer", "the answer's Content-Length is not a number")
-
-    def _next_chunk(self) -> None:
-        size = self._line().split(b";", 1)[0]
-        try:
-            self._left = int(size, 16)
-        except ValueError:
-            self._left = -1
-        if self._left < 0:
-            raise RetryableError("bad_answer", "the answer's chunk size is not a number")
-        if self._left == 0:
-            self._ended = True
-            while self._line():  # trailers
-                pass
-
-    def _line(self) -> bytes:
-        line = bytearray()
-        while True:
-            if not self._receive(self._one):
-                raise RetryableError("body_cut", "the answer broke off")
-            if self._one == b"\n":
-                return bytes(line).rstrip(b"\r")
-            if len(line) == _LINE_MAX_BYTES:
-                raise RetryableError("bad_answer", f"the answer has a line longer than {_LINE_MAX_BYTES} bytes")
-            line.extend(self._one)
-
-    def _receive(self, view) -> int:
-        stall_ms = time.ticks_add(time.ticks_ms(), _STALL_MS)
-        while True:
-            now = time.ticks_ms()
-            wait_ms = min(time.ticks_diff(stall_ms, now), time.ticks_diff(self._deadline_ms, now))
-            if wait_ms <= 0:
-                raise RetryableError("stalled", "the answer stopped coming")
-            self._poller.poll(wait_ms)
+        RetryableError when the server cannot be reached, cannot be verified, or does not answer as it should;
+        FinalError for a redirect that is not followed, a bad address, and https without `ca`."""
+        origin, host, port, path = _split(url)
+        for _ in range(_REDIRECTS_MAX + 1):
             try:
-                count = self._read(view)
-            except OSError as error:
-                if error.errno != _EAGAIN:
-                    raise RetryableError("body_cut", f"the connection broke ({_reason(error)})")
-                count = None
-            if count is not None:
-                return count
+                reply = self._exchange(origin, host, port, method, path, data, dict(headers or {}))
+            except AgentError:
+                raise
+            except Exception as error:  # whatever the bytes of a server make urequests or TLS stumble over
+                unknown = isinstance(error, OSError) and (error.errno or 0) < 0  # so says getaddrinfo
+                raise RetryableError("no_address" if unknown else "no_answer", host, reason(error))
+            path = reply.headers.get("location", "")
+            if not path or reply.status_code not in (301, 302, 303, 307, 308):
+                return reply
+            reply.close()
+            # The API key and the serial number go nowhere else.
+            if path.startswith(origin):
+                path = path[len(origin) :]
+            if path[:1] != "/" or path[:2] == "//" or (method != "GET" and reply.status_code < 307):
+                break
+        raise FinalError("redirect", host)
+
+    def close(self) -> None:
+        """Close the connection that was kept for the next request. A reply that is being read stays as it is."""
+        self._take_kept("")
+
+    def _exchange(self, origin: str, host: str, port: int, method: str, path: str, data, headers: dict) -> Reply:
+        tls = origin[4] == "s"
+        headers["Host"] = origin[origin.find("//") + 2 :]
+        if method != "GET":
+            headers["Content-Length"] = str(len(data or b""))
+        if not tls:
+            headers["Connection"] = "close"
+            try:
+                import urequests
+            except ImportError:
+                pass
+            else:
+                return _urequest(urequests, method, origin + path, data, headers)
+        from . import client
+
+        text = f"{method} {path} HTTP/1.1\r\n"
+        for name in headers:
+            text += f"{name}: {headers[name]}\r\n"
+        message = (text + "\r\n").encode() + (data or b"")
+        raw = self._take_kept(origin)
+        while True:
+            fresh = raw is None
+            if fresh:
+                raw = client.open_connection(host, port, self._ca if tls else None, message)
+            reply = Reply(raw, [None] if tls else [])
+            try:
+                if not fresh:
+                    client.send(raw, message, host)
+                read_head(reply)
+            except BaseException:
+                raw.close()
+                # A server may close a kept connection at any time: what it has not begun to answer is sent once more.
+                if fresh or reply.begun:
+                    raise
+                raw = None
+                continue
+            self._kept = reply.kept
+            self._origin = origin
+            return reply
+
+    def _take_kept(self, origin: str):
+        """The open connection to `origin`, if it is still good; a connection to anybody else is closed."""
+        raw = self._kept[0] if self._kept else None
+        self._kept.clear()
+        if raw:
+            from . import client
+
+            if origin != self._origin or not client.is_idle(raw):
+                raw.close()
+                raw = None
+        return raw
 
 
-def _keep_header(line: bytes, kept: dict) -> None:
-    field, _, value = line.partition(b":")
+class _Guard:
+    """What urequests takes for the module `socket`, and for the one socket it gets there."""
+
+    SOCK_STREAM = socket.SOCK_STREAM
+
+    def __init__(self) -> None:
+        self.getaddrinfo = socket.getaddrinfo
+        self.reply: Reply | None = None
+        self.raw = None
+
+    def socket(self, *kind) -> "_Guard":
+        self.raw = raw = socket.socket(*kind)
+        self.settimeout, self.connect, self.write, self.close = raw.settimeout, raw.connect, raw.write, raw.close
+        return self
+
+    def readline(self) -> bytes:
+        """An answer that urequests has no trouble with, once the true one's head is in `reply`."""
+        if self.reply:
+            return b"\r\n"
+        self.raw.setblocking(False)
+        self.reply = Reply(self.raw, [])
+        read_head(self.reply)
+        return b"HTTP/1.0 200 OK\r\n"
+
+
+def _urequest(urequests, method: str, url: str, data: "bytes | None", headers: dict) -> "Reply | None":
+    guard = _Guard()
+    names = urequests.request.__globals__
+    names["socket"] = guard
     try:
-        name = str(field, "utf-8").strip().lower()
+        urequests.request(method, url, data=data, headers=headers, timeout=_CONNECT_TIMEOUT_S)
+    except BaseException:
+        if guard.raw:
+            guard.raw.close()
+        raise
+    finally:
+        names["socket"] = socket
+    return guard.reply
+
+
+def read_head(reply: Reply) -> None:
+    """Read status line and headers of an answer; interim answers (1xx) before it are skipped."""
+    room = _HEAD_MAX_BYTES
+    headers = reply.headers
+    while reply.status_code < 200:
+        headers.clear()
+        line = reply.line()
+        version, _, status = line.partition(b" ")
+        if version[:7] != b"HTTP/1." or not status[:3].isdigit() or status[3:4].strip():
+            raise bad("no HTTP")
+        reply.status_code = int(status[:3])
+        while line:
+            room -= len(line) + _LINE_BYTES
+            if room < 0:
+                raise bad("too long")
+            line = reply.line()
+            _keep_header(headers, line)
+    coding = headers.get("transfer-encoding")
+    length = headers.get("content-length")
+    if "content-encoding" in headers or (coding is not None and (coding.lower() != "chunked" or length)):
+        raise bad("coding")
+    if reply.status_code == 204 or coding:
+        reply.left = 0
+        reply.chunked = reply.status_code != 204
+    elif length:
+        reply.left = int(length)
+    if reply.left is None or version == b"HTTP/1.0" or headers.get("connection", "").lower() == "close":
+        reply.kept = []
+
+
+def _keep_header(headers: dict, line: bytes) -> None:
+    field, _, value = line.partition(b":")
+    value = value.strip()
+    try:
+        name = str(field, "utf-8").lower()
         if name in _KEPT_HEADERS:
-            kept[name] = str(value, "utf-8").strip()
-    except ValueError:  # not UTF-8: none of ours
-        pass
+            if name[-6:] == "length" and (not value.isdigit() or len(value) > _LENGTH_MAX_DIGITS or name in headers):
+                raise bad("length")
+            headers[name] = str(value, "utf-8")
+    except ValueError:  # not UTF-8
+        raise bad("no HTTP")
 
 
-def _send(raw, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[raw.send(view) :]
-
-
-def _split(url: str) -> "tuple[str, int, str]":
+def _split(url: str) -> "tuple[str, str, int, str]":
+    """Of an address: origin, host, port and path."""
     scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    host, colon, port = host.partition(":")
-    if scheme != "http":
-        raise FinalError("bad_server", f"server address {url}: it must begin with http://")
-    number = int(port) if port.isdigit() else 0 if colon else 80
-    if not host or not 0 < number < 65536:
-        raise FinalError("bad_server", f"server address {url}: it must be like http://host or http://host:8080")
-    return host, number, "/" + path
-
-
-def _reason(error: Exception) -> str:
-    import errno
-
-    if isinstance(error, OSError) and error.args:
-        return getattr(errno, "errorcode", {}).get(error.args[0], str(error.args[0]))
-    return type(error).__name__
+    place, _, path = rest.partition("/")
+    host, colon, digits = place.partition(":")
+    try:
+        port = int(digits) if colon else {"http": 80, "https": 443}[scheme]
+    except (ValueError, KeyError):
+        port = 0
+    if not host or not 0 < port < 65536 or scheme not in ("http", "https"):
+        raise FinalError("bad_server", url)
+    return scheme + "://" + place, host, port, "/" + path

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,10 @@ def _failed(message: str, status: int) -> int:
 def serve(options: argparse.Namespace) -> None:
     """Run a server until SIGTERM or SIGINT."""
     password, where = _given_password(options)
-    with running(options.data, options.firmware_form, options.port, options.host, password) as server:
+    if (options.certificate is None) != (options.key is None):
+        raise UsageError("--certificate and --key belong together")
+    tls = (options.certificate, options.key) if options.certificate else None
+    with running(options.data, options.firmware_form, options.port, options.host, password, tls) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         if options.port_file:
@@ -60,10 +64,10 @@ def serve(options: argparse.Namespace) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m tools.server", description=__doc__)
-    _add_connection(parser, os.environ.get("GADGETKEEPER_SERVER", _SERVER), None)
+    _add_connection(parser, os.environ.get("GADGETKEEPER_SERVER", _SERVER), None, True)
     common = Parser(add_help=False)
     # The same once more behind the command; not given there, they leave alone what stands before it.
-    _add_connection(common, argparse.SUPPRESS, argparse.SUPPRESS)
+    _add_connection(common, argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
     nouns = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serving = nouns.add_parser("serve", help="run a server")
@@ -73,6 +77,8 @@ def _parser() -> Parser:
     serving.add_argument("--firmware-form", choices=("auto", "string", "object", "raw"), default="auto")
     serving.add_argument("--port-file", type=Path, metavar="FILE", help="gets the port once the server listens")
     serving.add_argument("--password-file", type=Path, metavar="FILE", default=argparse.SUPPRESS)
+    serving.add_argument("--certificate", type=_file, metavar="FILE", help="speak https: the certificate chain, PEM")
+    serving.add_argument("--key", type=_file, metavar="FILE", help="the certificate's key, PEM")
     serving.set_defaults(run=serve)
 
     def command(noun, verb: str, run: Callable[[Vendor, argparse.Namespace], None], *names: str):
@@ -113,9 +119,12 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_connection(parser: Parser, server: str, password_file_default: str | None) -> None:
+def _add_connection(parser: Parser, server: str, password_file_default: str | None, ca_default: object) -> None:
     parser.add_argument(
         "--server", type=_url, metavar="URL", default=server, help=f"the running server (default: {_SERVER})"
+    )
+    parser.add_argument(
+        "--ca", type=_trust, metavar="FILE", default=ca_default, help="PEM file with the CA that an https server has"
     )
     what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
     parser.add_argument("--password-file", type=Path, metavar="FILE", default=password_file_default, help=what)
@@ -129,7 +138,7 @@ def _with_vendor(run: Callable[[Vendor, argparse.Namespace], None], options: arg
         except OSError as error:
             hint = f"the vendor's password is needed: give --password-file or set {PASSWORD_VARIABLE}"
             raise UsageError(f"{hint} ({error})") from error
-    with Vendor(options.server, password) as vendor:
+    with Vendor(options.server, password, options.ca) as vendor:
         run(vendor, options)
 
 
@@ -164,6 +173,13 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
     return path
+
+
+def _trust(text: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=_file(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: no certificates ({error})") from error
 
 
 def _write_whole(path: Path, text: str) -> None:

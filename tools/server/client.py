@@ -1,6 +1,7 @@
 """The vendor's calls from Python, over HTTP."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ class VendorError(Exception):
 
 
 class Vendor:
-    """The vendor's side of a server. Every method may raise VendorError; close it, or use it as a context manager."""
+    """The vendor's side of a server. Every method may raise VendorError; close it, or use it as a context manager.
+    `verify` says whom to trust for https; by default, whom certifi trusts."""
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool = True) -> None:
         # trust_env off: neither a proxy nor a .netrc of the environment comes between the vendor and the server.
-        self._http = httpx.Client(base_url=url, auth=("vendor", password.encode()), timeout=_TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, auth=("vendor", password.encode()), timeout=_TIMEOUT_S, trust_env=False, verify=verify
+        )
 
     def close(self) -> None:
         """Let go of the connections."""

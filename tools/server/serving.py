@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,10 @@ class ServingError(Exception):
 class Running:
     """A running server: `url`, `vendor` (a client for it), `password`."""
 
-    def __init__(self, url: str, password: str, server, thread: threading.Thread) -> None:
+    def __init__(self, url: str, password: str, server, thread: threading.Thread, verify=True) -> None:
         self.url = url
         self.password = password
-        self.vendor = Vendor(url, password)
+        self.vendor = Vendor(url, password, verify)
         self._server = server
         self._thread = thread
 
@@ -44,9 +45,11 @@ def running(
     port: int = 0,
     host: str = "127.0.0.1",
     password: str | None = None,
+    tls: tuple[Path | str, Path | str] | None = None,
 ) -> Iterator[Running]:
     """A server on the records in `data_dir` (made when missing), listening when the block begins, ended when it ends.
-    Port 0: a free one. Password None: the one of `data_dir`. Raises ServingError when it cannot start."""
+    Port 0: a free one. Password None: the one of `data_dir`. With `tls`, the PEM files of a certificate chain and of its
+    key, it speaks https. Raises ServingError when it cannot start."""
     # Here, so that the command line's client side starts without them.
     import uvicorn
     from sqlalchemy.exc import DatabaseError
@@ -57,6 +60,7 @@ def running(
     from .model import Database
 
     data_dir = Path(data_dir)
+    verify = _own_certificate(*tls) if tls else True
     # First the port: a second server started by mistake ends here, before it touches the records of the first.
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -81,13 +85,16 @@ def running(
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+            ssl_certfile=tls and tls[0],
+            ssl_keyfile=tls and tls[1],
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="gadgetkeeper", daemon=True)
         # The socket listens already: a request that comes before the thread is up waits in the backlog.
         thread.start()
         shown_host = f"[{host}]" if family == socket.AF_INET6 else host
-        handle = Running(f"http://{shown_host}:{listener.getsockname()[1]}", password, server, thread)
+        url = f"{'https' if tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
+        handle = Running(url, password, server, thread, verify)
         try:
             with handle.vendor:
                 yield handle
@@ -95,6 +102,24 @@ def running(
             handle.stop()
             handle.wait()
             database.close()
+
+
+def _own_certificate(certificate: Path | str, key: Path | str) -> ssl.SSLContext:
+    """What trusts a server with this certificate, whatever name it is for, and no other. ServingError when certificate
+    or key cannot be used."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
+        context.load_verify_locations(certificate)
+    except (OSError, ServingError) as error:
+        raise ServingError(f"cannot use the certificate {certificate} with the key {key}: {error}") from error
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ServingError("the key needs a passphrase: remove it (openssl pkey)")
 
 
 def own_password(data_dir: Path) -> str:
