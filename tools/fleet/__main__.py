@@ -40,8 +40,7 @@ def main() -> int:
     server = Server(capacity)
     console.print(
         f"{options.n} thermometers, seed {options.seed}; the server refuses connections for {server.opens_s} s, "
-        f"answers 503 until {server.recovers_s} s, then serves {capacity} requests per second; "
-        f"watched for up to {_LIMIT_S // 60} minutes",
+        f"answers 503 until {server.recovers_s} s, then serves {capacity} requests per second",
         highlight=False,
     )
     if options.picture:
@@ -54,25 +53,31 @@ def main() -> int:
 
 
 def _print_table(console: Console, outcomes: dict[str, Outcome]) -> None:
-    table = Table("", "requests", "refused", "peak per s", "average per s", "peak / average", "99 % in step", "in step")
-    for title, outcome in outcomes.items():
-        server = outcome.server
-        seconds = set(server.served) | set(server.refused)
-        requests = sum(server.served.values()) + sum(server.refused.values())
-        peak = max(server.served.get(second, 0) + server.refused.get(second, 0) for second in seconds)
-        average = requests / max(outcome.ended_s, 1)
-        almost_s = outcome.share_s(0.99)
-        table.add_row(
-            title,
-            str(requests),
-            f"{sum(server.refused.values()) * 100 // requests} %",
-            str(peak),
-            f"{average:.1f}",
-            f"{peak / average:.0f}",
-            picture.minutes_text(almost_s) if almost_s is not None else "never",
-            f"{len(outcome.in_step_s)} of {outcome.devices}",
-        )
+    table = Table("", *outcomes)
+    for cells in zip(*map(_figures, outcomes.values()), strict=True):
+        table.add_row(cells[0][0], *(value for _, value in cells))
     console.print(table)
+
+
+def _figures(outcome: Outcome) -> list[tuple[str, str]]:
+    """What the table says about a run."""
+    server = outcome.server
+    seconds = set(server.served) | set(server.refused)
+    refused = sum(server.refused.values())
+    requests = sum(server.served.values()) + refused
+    peak = max(server.served.get(second, 0) + server.refused.get(second, 0) for second in seconds)
+    average = requests / max(outcome.ended_s, 1)
+    almost_s = outcome.share_s(0.99)
+    return [
+        ("in step", f"{len(outcome.in_step_s)} of {outcome.devices}"),
+        ("99 % in step after", picture.minutes_text(almost_s) if almost_s is not None else "never"),
+        ("watched for", picture.minutes_text(outcome.ended_s)),
+        ("requests", str(requests)),
+        ("of these refused", f"{refused * 100 // requests} %"),
+        ("requests per second, average", f"{average:.1f}"),
+        ("requests per second, peak", str(peak)),
+        ("peak / average", f"{peak / average:.0f}"),
+    ]
 
 
 class _Parser(argparse.ArgumentParser):
