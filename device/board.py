@@ -92,7 +92,7 @@ def _join(wlan, name: str, key: str, address: "list | str" = "dhcp") -> "str | N
         # Three tries, then `status` tells the last one's reason. Between the access point's beacons the radio sleeps,
         # whatever the firmware's default: it would warm the sensor, and a report may well take a tenth of a second.
         wlan.config(reconnects=2, pm=wlan.PM_PERFORMANCE)
-        wlan.connect(name, key or None)
+        wlan.connect(name, key)
         for waited_ms in range(0, _WIFI_TIMEOUT_MS, _POLL_MS):
             if wlan.isconnected():
                 wlan.config(reconnects=-1)  # from now on the port itself rejoins a network that was lost

@@ -173,7 +173,15 @@ def test_watchdog_is_fed_while_waiting_but_not_during_a_trial():
 
 
 def test_settings_that_are_no_networks_are_refused_without_showing_them():
-    for networks in (["secret"], [["secret"]], [["secret", 5]], [[5, "secret"]], [5], [["a", "secret", "b", "c"]]):
+    for networks in (
+        [[]],
+        ["secret"],
+        [["secret"]],
+        [["secret", 5]],
+        [[5, "secret"]],
+        [5],
+        [["a", "secret", "b", "c"]],
+    ):
         radio({})
         assert "secret" not in raises(FinalError, "bad_config", board.connect, networks), networks
     for address in ("secret", [], ["1.2.3.4"], ["1.2.3.4", "x", "y", "secret"], [1, 2, 3, 4], {}):

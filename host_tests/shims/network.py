@@ -19,6 +19,7 @@ _NO_COMPATIBLE_SECURITY, _NOT_IN_AUTHMODE_THRESHOLD, _NOT_IN_RSSI_THRESHOLD = 21
 _ALWAYS_SHOWN = (STAT_NO_AP_FOUND, _NO_COMPATIBLE_SECURITY, _NOT_IN_AUTHMODE_THRESHOLD, _NOT_IN_RSSI_THRESHOLD)
 
 _ATTEMPT_MS = 50  # on a board: 0.2 s to join, 2.4 s to find that nobody is there, 4 s to wait for a handshake
+_LEAVE_MS = 10
 _STATE_ERROR = "Wifi Internal State Error"
 
 
@@ -74,7 +75,7 @@ class WLAN:
         for name in values:
             if name not in _station.config:
                 raise ValueError("unknown config param")
-        if _station.attempt:
+        if _station.is_busy():
             raise OSError(_STATE_ERROR)
         _station.config.update(values)
         return None
@@ -110,6 +111,7 @@ class _Station:
         self._lost = 0  # disconnections since `connect`, counted when reconnects are limited
         self._tries = {}
         self._first_ms = time.ticks_ms()
+        self._left_ms = None  # when the driver has given up what it was told to leave
 
     def start(self):
         if not self.started:
@@ -121,11 +123,12 @@ class _Station:
             self._reason = _ASSOC_LEAVE
         self.started = self.joined = self.has_address = False
         self.attempt = None
+        self._left_ms = None
 
     def connect(self, ssid, key):
         if not self.started:
             raise OSError("Wifi Not Started")
-        if self.attempt:
+        if self.is_busy():
             raise OSError(_STATE_ERROR)
         for text in (ssid, key):
             if text is not None and not isinstance(text, str):
@@ -141,8 +144,15 @@ class _Station:
         self._requested = False
         if self.attempt or self.joined:
             self._reason = _ASSOC_LEAVE
+            self._left_ms = time.ticks_add(time.ticks_ms(), _LEAVE_MS)
         self.attempt = None
         self.joined = self.has_address = False
+
+    def is_busy(self):
+        """Whether an attempt is under way or being given up, which the driver does in a task of its own."""
+        if self._left_ms is not None and time.ticks_diff(self._left_ms, time.ticks_ms()) <= 0:
+            self._left_ms = None
+        return bool(self.attempt or self._left_ms is not None)
 
     def status(self):
         if self.has_address:
