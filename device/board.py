@@ -80,7 +80,7 @@ def connect(networks: list) -> None:
     raise RetryableError(code, name)
 
 
-def _join(wlan, name: str, key: str, address: "list | str" = "dhcp") -> "str | None":
+def _join(wlan, name: str, key: str, address: "list | None" = None) -> "str | None":
     """Try one network; None when it has taken us, else the code of the reason."""
     try:
         # Start the radio anew: `connect` raises "Wifi Internal State Error" while anything is still under way.
@@ -88,7 +88,8 @@ def _join(wlan, name: str, key: str, address: "list | str" = "dhcp") -> "str | N
             wlan.disconnect()
             wlan.active(False)
         wlan.active(True)
-        wlan.ifconfig(address)
+        if address:
+            wlan.ifconfig(address)
         # Three tries, then `status` tells the last one's reason. Between the access point's beacons the radio sleeps,
         # whatever the firmware's default: it would warm the sensor, and a report may well take a tenth of a second.
         wlan.config(reconnects=2, pm=wlan.PM_PERFORMANCE)
@@ -101,7 +102,10 @@ def _join(wlan, name: str, key: str, address: "list | str" = "dhcp") -> "str | N
             if waited_ms >= _WIFI_VERDICT_MS and _reason(wlan) in ("wifi_not_found", "wifi_wrong_password"):
                 break
             wait(_POLL_MS)
-        return _reason(wlan)
+        code = _reason(wlan)
+        if address:
+            wlan.ifconfig("dhcp")  # for the networks after this one; raises where it is so already
+        return code
     except (OSError, RuntimeError) as error:  # RuntimeError: "Wifi Unknown Error"
         return "wifi_wrong_password" if "Password" in str(error) else "wifi_no_answer"
 

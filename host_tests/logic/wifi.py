@@ -184,7 +184,7 @@ def test_settings_that_are_no_networks_are_refused_without_showing_them():
     ):
         radio({})
         assert "secret" not in raises(FinalError, "bad_config", board.connect, networks), networks
-    for address in ("secret", [], ["1.2.3.4"], ["1.2.3.4", "x", "y", "secret"], [1, 2, 3, 4], {}):
+    for address in ("secret", ["1.2.3.4"], ["1.2.3.4", "x", "y", "secret"], [1, 2, 3, 4], {"a": 1}):
         radio(HOME)
         text = raises(FinalError, "bad_config", board.connect, [["home", "home-password", address]])
         assert "secret" not in text and "home-password" not in text, address

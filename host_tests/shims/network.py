@@ -84,6 +84,8 @@ class WLAN:
         if address is None:
             return _station.address or ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
         if address == "dhcp":
+            if not _station.address:  # ESP_ERR_ESP_NETIF_DHCP_ALREADY_STARTED
+                raise RuntimeError("Wifi Unknown Error 0x5003")
             _station.address = None
             return None
         if isinstance(address, str) or len(address) != 4:
