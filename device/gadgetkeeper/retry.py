@@ -24,12 +24,12 @@ def pause_s(failures: int, interval_s: int, retry_after_s: "int | None" = None) 
 
     In step (0 failures), and when the budget of 24 tries is used up: the interval, plus or minus a tenth of it. After a
     failure: a random time up to a limit that doubles with each failure (4 s, 8 s, ... 15 min), never above the
-    interval. What the server has asked for comes before that, and the limit is then at least a quarter of it.
+    interval. What the server has asked for comes before that; the limit is then at least a quarter of it, or 15 min.
     """
     if (failures == 0 or failures > _TRIES_MAX) and not retry_after_s:
         return interval_s - interval_s // 10 + random.randrange(interval_s // 5 + 1)
     least_s = retry_after_s or 0
-    limit_s = max(min(_FIRST_S << min(failures, 9) >> 1, _CAP_S, interval_s), least_s // 4, 1)
+    limit_s = min(max(_FIRST_S << min(failures, 9) >> 1, least_s // 4), _CAP_S, max(interval_s, least_s))
     return least_s + 1 + random.randrange(limit_s)
 
 

@@ -62,6 +62,7 @@ def test_retry_after_is_honoured_and_spread():
     assert ends(retry.pause_s, 1, 3600, 120) == (121, 150)
     assert ends(retry.pause_s, 30, 3600, 120) == ends(retry.pause_s, 1 << 40, 3600, 120) == (121, 1020)
     assert ends(retry.pause_s, 1, 60, 120) == (121, 150), "the server asked for more than the interval"
+    assert ends(retry.pause_s, 1, 3600, DAY_S) == (DAY_S + 1, DAY_S + 900)
     assert ends(retry.pause_s, 1, 3600, 0) == ends(retry.pause_s, 1, 3600)
 
 
