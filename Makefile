@@ -63,6 +63,10 @@ powercut: $(READY)  ## Cut the power at every flash operation [STORY=… CUT="57
 mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.mutants
 
+.PHONY: fleet
+fleet: $(READY)  ## Let many thermometers come back at once, with jitter and without [N=1000 SEED=1]
+	@$(PY) -m tools.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg
+
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs
 	@$(BIN)/ruff format --check .

@@ -30,6 +30,23 @@ class WDT:
         chip.tell(f"watchdog {self._timeout_ms}")
 
 
+class RTC:
+    """The clock: what it was set to last. The desk's own clock, which the runtimes' `time` and TLS go by, stays."""
+
+    value = (2000, 1, 1, 5, 0, 0, 0, 0)
+
+    def __init__(self, id=0):
+        pass
+
+    def datetime(self, value=None):
+        if value is None:
+            return RTC.value
+        if len(value) != 8:
+            raise ValueError("requested length 8 but object has length " + str(len(value)))
+        RTC.value = tuple(value)
+        return None
+
+
 class _Registers:
     """The ESP32's registers, as far as they tell the chip's revision: three bits of the major, two of the minor."""
 

@@ -15,6 +15,7 @@ import esp32
 import flash
 import machine
 import network
+import ntptime
 import onewire
 import requests
 import vfs
@@ -27,7 +28,7 @@ if _world.get("cut"):
 else:
     _flash = flash.Flash(_file)
 chip.power_on(_flash, _world, _power["running"], open(_power["control"], "wb"))
-for _module in (chip, ds18x20, esp32, machine, network, onewire):
+for _module in (chip, ds18x20, esp32, machine, network, ntptime, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
