@@ -79,7 +79,7 @@ def _context(host: str, ca: str):
         raise FinalError("no_ca", host)
     gc.collect()  # what Python has, TLS cannot get
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = tls.CERT_REQUIRED
+    context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined]
     count = 0
     text = b""
     try:
@@ -99,13 +99,13 @@ def _context(host: str, ca: str):
     return context
 
 
-def _refusal(host: str, ca: str, error: Exception) -> RetryableError:
-    text = str(error)
-    if "trusted" in text:
-        return RetryableError("unknown_ca", host, ca)
-    if "match" in text:
-        return RetryableError("wrong_host", host)
-    if "expired" in text or "future" in text:
-        today = "{}-{:02}-{:02}".format(*time.localtime())
-        return RetryableError("cert_expired" if "expired" in text else "cert_not_yet_valid", host, today)
+def _refusal(host: str, ca: object, error: BaseException) -> RetryableError:
+    for words, code in (
+        ("trusted", "unknown_ca"),
+        ("match", "wrong_host"),
+        ("expired", "cert_expired"),
+        ("future", "cert_not_yet_valid"),
+    ):
+        if words in str(error):  # as mbedTLS words it
+            return RetryableError(code, host, ca, "{}-{:02}-{:02}".format(*time.localtime()))
     return RetryableError("tls_failed", host, reason(error))

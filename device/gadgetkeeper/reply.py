@@ -154,7 +154,7 @@ def bad(what: str) -> RetryableError:
     return RetryableError("bad_answer", what)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What an error is about, in a word: its errno's name, or its type."""
     import errno
 

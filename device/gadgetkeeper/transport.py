@@ -72,7 +72,7 @@ class Session:
 
     def _exchange(self, origin: str, host: str, port: int, method: str, path: str, data, headers: dict) -> Reply:
         tls = origin[4] == "s"
-        headers["Host"] = origin[origin.find("//") + 2 :]
+        headers["Host"] = origin[8 if tls else 7 :]
         if method != "GET":
             headers["Content-Length"] = str(len(data or b""))
         if not tls:
@@ -130,8 +130,8 @@ class _Guard:
 
     def __init__(self) -> None:
         self.getaddrinfo = socket.getaddrinfo
-        self.reply: Reply | None = None
-        self.raw = None
+        self.reply: Reply = None  # type: ignore[assignment]
+        self.raw: socket.socket = None  # type: ignore[assignment]
 
     def socket(self, *kind) -> "_Guard":
         self.raw = raw = socket.socket(*kind)
@@ -148,7 +148,7 @@ class _Guard:
         return b"HTTP/1.0 200 OK\r\n"
 
 
-def _urequest(urequests, method: str, url: str, data: "bytes | None", headers: dict) -> "Reply | None":
+def _urequest(urequests, method: str, url: str, data: "bytes | None", headers: dict) -> Reply:
     guard = _Guard()
     names = urequests.request.__globals__
     names["socket"] = guard

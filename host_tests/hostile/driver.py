@@ -1,7 +1,7 @@
 """Calls servers as told, one JSON line per call, on either runtime: `driver.py SHIMS DEVICE [own]`.
 
 A call is {"url", "method", "data", "headers", "read", "ca", "keep"}: `read` is "json", "body" or "none"; `keep` goes on
-with the session of the call before. What came out is a line of JSON as well. With "own", http:// does without urequests.
+with the session of the call before. What came out is a line of JSON, too. With "own", http:// does without urequests.
 """
 
 import sys

@@ -48,7 +48,7 @@ def running(
     tls: tuple[Path | str, Path | str] | None = None,
 ) -> Iterator[Running]:
     """A server on the records in `data_dir` (made when missing), listening when the block begins, ended when it ends.
-    Port 0: a free one. Password None: the one of `data_dir`. With `tls`, the PEM files of a certificate chain and of its
+    Port 0: a free one. Password None: the one of `data_dir`. With `tls`, the PEM files of a certificate chain and its
     key, it speaks https. Raises ServingError when it cannot start."""
     # Here, so that the command line's client side starts without them.
     import uvicorn
