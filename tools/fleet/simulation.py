@@ -189,13 +189,6 @@ class Highest:
         return count - 1
 
 
-class _Modules:
-    """In place of `sys.modules`: what one device lets go of, the others still need."""
-
-    def pop(self, name: str) -> None:
-        pass
-
-
 class _Agent:
     """The agent's modules, with their surroundings replaced."""
 
@@ -216,7 +209,7 @@ class _Agent:
 
     def live(self) -> None:
         """One device, from power-on for ever."""
-        self._module("thermometer").live("main")
+        self._module("life").live("main")
 
     def _module(self, name: str):
         return self._modules[name]
@@ -224,7 +217,7 @@ class _Agent:
     def _load(self) -> None:
         package = importlib.import_module("gadgetkeeper")
         package.forget = lambda: None  # memory is not what is looked at here, and loading modules anew takes time
-        names = ["board", "thermometer", "main"]
+        names = ["board", "life", "thermometer", "main"]
         names += [f"gadgetkeeper.{name}" for name in ("retry", "transport", "store", "files", "console", "fingerprint")]
         self._modules = modules = {name: importlib.import_module(name) for name in names}
         modules["board"].wait = self._fleet.sleep
@@ -243,7 +236,9 @@ class _Agent:
             return result
 
         modules["main"].keep_in_step = noted
-        modules["thermometer"].sys = types.SimpleNamespace(modules=_Modules())
+        # What one device lets go of, the others still need.
+        modules["life"].sys = types.SimpleNamespace(modules={})
+        modules["life"].gc = types.SimpleNamespace(collect=lambda: 0)
 
     # What stands in for `time`, `os`, `open` and the transport's Session.
 
