@@ -11,7 +11,7 @@ def live(agent: str) -> None:
     while True:
         failures, pause_s, state = __import__(agent).keep_in_step(failures, state)
         _leave(agent)
-        __import__("thermometer").run(pause_s, state)
+        __import__("thermometer").run(pause_s, state, failures > 0)
         _leave("thermometer")
 
 

@@ -11,8 +11,9 @@ from gadgetkeeper.console import bar, say, step
 from gadgetkeeper.errors import AgentError
 
 
-def provision(settings: dict, state: dict) -> None:
-    """The scenario, from the serial number to the confirmed version. AgentError when a step fails."""
+def provision(settings: dict, state: dict, doubt: bool) -> None:
+    """The scenario, from the serial number to the confirmed version. AgentError when a step fails; after one that did,
+    everything is in `doubt`, the clock too."""
     from gadgetkeeper import steps
 
     # 1. Look up serial number
@@ -22,7 +23,7 @@ def provision(settings: dict, state: dict) -> None:
     forget()
 
     # 2. Initiate activation
-    api = steps.talk(settings, state)
+    api = steps.talk(settings, state, doubt)
     if not state.get("apiKey"):
         steps.activate(api, serial, state)
         step(2, "activated as thing {}", state["thingId"])
@@ -33,6 +34,7 @@ def provision(settings: dict, state: dict) -> None:
 
     # 3. Get expected version information, and the installed version's
     target, name = api.target_version()
+    steps.learn_time(api, settings, state)
     installed = steps.look_up_installed(api, state, runs, on_trial)
     in_step = installed == target
     step(3, "target version {} ({}), installed: {}", name, target, "the same" if in_step else installed or "none")
@@ -104,32 +106,37 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
 def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]":
     """One round, after as many `failures` in a row, with the agent's record (None: as it is on flash): the failures
     now, the seconds until the next round, and the record."""
-    from gadgetkeeper import files
+    from gadgetkeeper import files, retry
 
     settings: dict = {}
+    first = state is None
     if state is None:
         state = files.record()
     problem = None
+    asked_s = None
     try:
         files.config(settings)
         del files
+        if first and board.at_power_on():
+            board.wait(retry.start_ms(settings["start_spread_s"]))
         board.connect(settings["wifi"])
+        again = 0
         try:
-            provision(settings, state)
+            provision(settings, state, failures > 0)
         except AgentError as error:
             # Nothing but another activation mends a dropped key, or a thing that the server has lost.
             if error.code not in ("key_dropped", "no_thing"):
                 raise
             say(f"{explain(error)}; activating again")
             state["apiKey"] = ""
-            provision(settings, state)
-        failures = 0
+            provision(settings, state, False)
+            again = failures + 1  # should another board have this serial number, they must not take turns for ever
+        failures = again
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
         failures += 1
         problem = error
-    from gadgetkeeper.retry import pause_s
-
-    wait_s = pause_s(failures, settings["check_interval_s"])
+        asked_s = getattr(error, "retry_after_s", None)
+    wait_s = retry.pause_s(failures, settings["check_interval_s"], asked_s)
     if problem:
         say(f"{explain(problem)}; the thermometer runs, next try in {wait_s} s")
     return failures, wait_s, state

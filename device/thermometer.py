@@ -16,37 +16,43 @@ def read_celsius(pin: int) -> float:
     return round(celsius, 1)
 
 
-def run(duration_s: int, state: dict) -> None:
+def run(duration_s: int, state: dict, patient: bool) -> None:
     """Measure and report every `report_interval_s` for `duration_s`. `state` is the agent's record; it may hold no API
     key yet.
 
-    A report that fails is said and left behind: the next one carries a newer value anyway. Returns early when the
-    server has dropped the API key, which only another activation can mend."""
+    A report that fails is said and left behind: the next one carries a newer value anyway. When the server has dropped
+    the API key, which only another activation can mend, only measures, and returns early unless `patient`."""
     from gadgetkeeper import forget
     from gadgetkeeper.console import say
     from gadgetkeeper.errors import AgentError
 
     settings = _settings()
     forget()
-    interval_s = settings["report_interval_s"]
+    from gadgetkeeper.retry import pause_s
+
     api = None
+    key = state.get("apiKey")
     while duration_s > 0:
+        wait_s = min(pause_s(0, settings["report_interval_s"]), duration_s)
         try:
             celsius = read_celsius(settings["onewire_pin"])
-            if state.get("apiKey"):
+            if key:
+                board.connect(settings["wifi"])
                 api = api or _api(settings, state)
                 api.write_property(settings["temperature_property"], celsius)
                 say(f"{celsius} C reported")
             else:
-                say(f"{celsius} C, not reported: not activated yet")
+                say(f"{celsius} C, not reported: not activated")
         except AgentError as error:
             from gadgetkeeper.sentences import sentence
 
             say(f"not reported: {sentence(error)}")
             if error.code == "key_dropped":
-                duration_s = interval_s
-        board.wait(min(interval_s, duration_s) * 1000)
-        duration_s -= interval_s
+                key = None
+                if not patient:
+                    duration_s = wait_s
+        board.wait(wait_s * 1000)
+        duration_s -= wait_s
     if api:
         api.close()
 

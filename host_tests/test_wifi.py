@@ -18,8 +18,10 @@ def power_on(tmp_path, runtime, world, known, server="http://127.0.0.1:9", until
     """The console until the thermometer has measured. Nobody listens at the server's address unless one is named."""
     files = agent.source_files(DEVICE)
     for old, new in SHORTER:
-        assert old in files["/board.py"]
-        files["/board.py"] = files["/board.py"].replace(old, old.partition(b"=")[0] + b"= " + new)
+        assert old in files["/gadgetkeeper/wifi.py"]
+        files["/gadgetkeeper/wifi.py"] = files["/gadgetkeeper/wifi.py"].replace(
+            old, old.partition(b"=")[0] + b"= " + new
+        )
     settings = {"server": server, "wifi": known, "start_spread_s": 0, "report_interval_s": 1}
     files["/serial.txt"] = b"THERM00000000000001\n"
     files["/config.json"] = json.dumps(settings).encode()

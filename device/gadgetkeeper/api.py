@@ -33,6 +33,7 @@ class Api:
         self._server = server.rstrip("/")
         self._session = session
         self._state = state
+        self.date: str | None = None  # of the last answer
 
     def activate(self, serial: str) -> "tuple[str, str]":
         """Activate the serial number: its thing's Id, and a new API key."""
@@ -124,6 +125,7 @@ class Api:
         try:
             reply = self._session.request(method, f"{self._server}/v1/things/{path}.json", data=data, headers=headers)
             status = reply.status_code
+            self.date = reply.headers.get("date")
             if 200 <= status <= 299 or (status == 416 and "Range" in headers):
                 return reply
             reply.close()
@@ -133,7 +135,9 @@ class Api:
                 raise FinalError(missing)
             if status in (408, 429) or status >= 500:
                 error = RetryableError("server_error", status)
-                error.retry_after = reply.headers.get("retry-after")
+                from .retry import after_s
+
+                error.retry_after_s = after_s(reply.headers.get("retry-after"), reply.headers.get("date"))
                 raise error
             raise FinalError("refused", status)
         except AgentError as error:

@@ -1,4 +1,4 @@
-"""What surrounds the firmware in a JSON text: a small reader, a byte at a time, for before the firmware and after it."""
+"""What surrounds the firmware in a JSON text: a small reader, a byte at a time, for what is before and after it."""
 
 from micropython import const
 
@@ -18,7 +18,7 @@ _CLOSE = const(0x7D)
 
 
 class Around:
-    """A position in the text of `reply`, whose part from `at` to `end` is in the buffer `view`; `count` bytes were read.
+    """A position in the text of `reply`; the buffer `view` holds it from `at` to `end`; `count` bytes were read.
 
     RetryableError when the text breaks off, FinalError when it is not JSON with a firmware."""
 
@@ -35,16 +35,16 @@ class Around:
         if byte == _QUOTE:
             return False
         if byte != _OPEN:
-            raise _not_json("neither an image nor JSON with one")
+            raise _not_json("neither image nor JSON")
         while True:
             name = self._name()
             byte = self._next_visible()
             if name == b"firmware":
                 if byte != _QUOTE:
-                    raise _not_json("the firmware is not a string")
+                    raise _not_json("no string")
                 return True
             if self._skip(byte) != _COMMA:
-                raise _not_json("no firmware member")
+                raise _not_json("no firmware")
 
     def finish(self, in_object: bool) -> None:
         """Read what follows the firmware's closing quote: it must close the JSON text."""
@@ -54,11 +54,11 @@ class Around:
                 self._name()
                 byte = self._skip(self._next_visible())
             if byte != _CLOSE:
-                raise _not_json("not JSON after the firmware")
+                raise _not_json("not JSON")
         # Without a length the connection may stay open behind the text, so nothing more is waited for.
         while self._reply.bounded and self._fill():
             if self._next() not in _SPACE:
-                raise _not_json("it goes on after its end")
+                raise _not_json("no end")
 
     def _fill(self) -> bool:
         """Make sure that there is a byte to read; False at the body's end."""
@@ -71,7 +71,7 @@ class Around:
             raise RetryableError("firmware_cut")
         self.count += 1
         if self.count > AROUND_MAX_BYTES:
-            raise _not_json("more than 16 KiB around the firmware")
+            raise _not_json("too long")
         self.at += 1
         return self._view[self.at - 1]
 
@@ -110,7 +110,7 @@ class Around:
             elif byte in b"{[":
                 depth += 1
                 if depth > _DEPTH_MAX:
-                    raise _not_json("nested too deep")
+                    raise _not_json("too deep")
             elif byte in b"}]":
                 if depth == 0:
                     return byte
@@ -121,8 +121,8 @@ class Around:
 
 
 def unescape(text: bytes) -> "tuple[bytes, bytes]":
-    """`text` without its JSON escapes, and the part of an escape that it ends with. FinalError for an escape that stands
-    for nothing in base64."""
+    """`text` without its JSON escapes, and the part of an escape that it ends with. FinalError for an escape that
+    stands for nothing in base64."""
     rest = b""
     slash = text.rfind(b"\\")
     if len(text) - slash < (6 if text[slash + 1 : slash + 2] == b"u" else 2):

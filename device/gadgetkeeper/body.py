@@ -10,7 +10,7 @@ from micropython import const
 
 from .errors import FinalError, RetryableError
 
-_BUFFER_BYTES = const(2048)
+_BUFFER_BYTES = const(1024)
 
 
 def open_body(reply):

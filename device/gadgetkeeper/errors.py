@@ -9,7 +9,7 @@ class AgentError(Exception):
     """A failure the agent understands; `args` are its code, and the values that its sentence names."""
 
     call = ""  # the server call in which it happened
-    retry_after = None  # when the server wants to be asked again, as it said
+    retry_after_s: "int | None" = None  # when the server wants to be asked again
 
     @property
     def code(self) -> str:

@@ -57,22 +57,18 @@ def config(settings: dict) -> None:
     except OSError:
         return
     except ValueError:
-        raise FinalError("bad_config", "it is not JSON")
+        given = None
     if not isinstance(given, dict):
-        raise FinalError("bad_config", "it is not a JSON object")
+        raise FinalError("no_config")
     for name, default in DEFAULTS.items():
         value = given.get(name, default)
-        # The value is not shown: it may be a password in the wrong place.
-        if type(value) is not type(default) or (name.endswith("_interval_s") and value < 1):
-            raise FinalError("bad_config", f"{name} needs a value like {json.dumps(default)}")
+        fits = type(value) is type(default)
+        if fits and name == "signing_keys":
+            fits = len(value) <= _KEYS_MAX and all(_is_digest(key) for key in value)
+        if not fits or (name.endswith("_interval_s") and value < 1):
+            # The value is not shown: it may be a password in the wrong place.
+            raise FinalError("bad_config", name)
         settings[name] = value
-    if not all(isinstance(known, list) and len(known) in (2, 3) for known in settings["wifi"]):
-        raise FinalError("bad_config", 'wifi needs networks like [["name", "password"]]')
-    keys = settings["signing_keys"]
-    if len(keys) > _KEYS_MAX or not all(
-        isinstance(key, str) and len(key) == 64 and all(char in _HEX for char in key) for key in keys
-    ):
-        raise FinalError("bad_config", "signing_keys needs up to 3 key digests of 64 hex digits, in lower case")
 
 
 def record() -> dict:
@@ -94,6 +90,7 @@ def record() -> dict:
         "renamed": _is_flag,
         "confirmed": _is_flag,
         "update": _is_update,
+        "time": _is_count,
         "verdict": lambda value: isinstance(value, dict) and store.is_id(value.get("versionId")),
     }
     return {name: value for name, value in state.items() if name in kinds and kinds[name](value)}
@@ -108,6 +105,10 @@ def _read(name: str) -> str:
 
 def _is_flag(value: object) -> bool:
     return value is True or value is False
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and all(char in _HEX for char in value)
 
 
 def _is_count(value: object) -> bool:

@@ -8,17 +8,11 @@ from .errors import FinalError, RetryableError
 
 
 def begin(reply, state: dict, version_id: str, board, note) -> tuple:
-    """Read the first sector of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash; what
-    `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version is left
-    alone until the target changes.
+    """Read the first sector of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash;
+    what `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version
+    is left alone until the target changes.
 
     `board` has `Partition` and `chip_revision`; `note(sentence)` is told how it goes."""
-    from .body import open_body
-    from .download import fill
-    from .fingerprint import fingerprint_of
-    from .gate import HEAD_BYTES, check_head
-    from .store import is_etag, keep
-
     slot, running, update = _place(state, version_id, board)
     start = 0
     if reply.status_code == 206:
@@ -26,20 +20,18 @@ def begin(reply, state: dict, version_id: str, board, note) -> tuple:
         note(f"goes on at byte {start}")
     elif "etag" in state.get("update", {}):
         note("starts over: the server does not offer the rest of the same file")
-    body = open_body(reply)
-    view = memoryview(bytearray(4096))
-    count = fill(body, view)
+    forget()
+    body, view, count = _read_first(reply)
+    forget()
     size = None if body.size_bytes is None else start + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.
     etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
-    end = size if is_etag(etag) else None
+    end = size if etag else None
     if start == 0:
         least = 0 if size is None else size - body.surplus_bytes
-        head = view[: min(count, HEAD_BYTES)]
-        _judge(state, update, check_head, head, least, slot.info()[3], running, board.chip_revision())
-        resume = {"image": fingerprint_of(view), "etag": etag, "size": size} if end is not None else {}
-        # From here on the slot's old image is gone.
-        keep(state, update=dict(update, phase="download", **resume), quarantined=None)
+        _judge(state, update, _check_head, view[:count], least, slot, running, board.chip_revision())
+        forget()
+        end = _note_intent(state, update, view, etag, size)
     return slot, body, view, count, start, size, end
 
 
@@ -75,13 +67,39 @@ def _place(state: dict, version_id: str, board):
     return slot, slots.running, {"versionId": version_id, "slot": label(slot), "attempts": attempts}
 
 
-def _check(slot, size_bytes, running, revision, keys, buffer) -> None:
+def _read_first(reply) -> tuple:
+    """The body, a sector of memory, and how many bytes of it the body's first ones fill."""
+    from .body import open_body
+    from .download import fill
+
+    body = open_body(reply)
+    view = memoryview(bytearray(4096))
+    return body, view, fill(body, view)
+
+
+def _note_intent(state: dict, update: dict, view, etag: "str | None", size: "int | None") -> "int | None":
+    """Put the intent on flash: from here on the slot's old image is gone. Where the firmware certainly ends."""
+    from .fingerprint import fingerprint_of
+    from .store import is_etag, keep
+
+    end = size if is_etag(etag) else None
+    resume = {} if end is None else {"image": fingerprint_of(view), "etag": etag, "size": size}
+    keep(state, update=dict(update, phase="download", **resume), quarantined=None)
+    return end
+
+
+def _check_head(view, size_bytes: int, slot, running, revision: "int | None") -> None:
     from .gate import HEAD_BYTES, check_head
+
+    check_head(view[:HEAD_BYTES], size_bytes, slot.info()[3], running, revision)
+
+
+def _check(slot, size_bytes: "int | None", running, revision: "int | None", keys: "list[str]", buffer) -> None:
+    head = memoryview(buffer)[: 288 if size_bytes is None else min(288, size_bytes)]
+    slot.readblocks(0, head, 0)
+    _check_head(head, size_bytes or 0, slot, running, revision)
     from .image import check_slot
 
-    head = memoryview(buffer)[: HEAD_BYTES if size_bytes is None else min(HEAD_BYTES, size_bytes)]
-    slot.readblocks(0, head, 0)
-    check_head(head, size_bytes or 0, slot.info()[3], running, revision)
     check_slot(slot, size_bytes, keys, buffer)
 
 

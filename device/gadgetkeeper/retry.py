@@ -33,10 +33,10 @@ def pause_s(failures: int, interval_s: int, retry_after_s: "int | None" = None) 
     return least_s + 1 + random.randrange(limit_s)
 
 
-def after_s(text: "str | None", now_s: "int | None" = None) -> "int | None":
+def after_s(text: "str | None", date: "str | None" = None) -> "int | None":
     """Seconds to wait that a Retry-After header's value asks for, a day at most; None when it asks for nothing.
 
-    `now_s` is the time in seconds since 2000-01-01 UTC; without it a date says nothing."""
+    `date` is the same answer's Date header: the server's clock, not ours, counts. Without it a date says nothing."""
     if not text:
         return None
     try:
@@ -44,7 +44,7 @@ def after_s(text: "str | None", now_s: "int | None" = None) -> "int | None":
     except ValueError:
         from .clock import date_s
 
-        asked_s = date_s(text)
+        asked_s, now_s = date_s(text), date_s(date or "")
         if not asked_s or not now_s:
             return None
         asked_s -= now_s

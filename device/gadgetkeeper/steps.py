@@ -1,9 +1,12 @@
 """The scenario's steps that talk with the server. `main.py` lists them in their order."""
 
 import board
+from micropython import const
 
 from .console import say
 from .errors import AgentError, FinalError
+
+_MONTH_S = const(30 * 86400)
 
 
 def look_up_serial_number() -> str:
@@ -20,12 +23,28 @@ def settle(state: dict) -> "tuple[dict, bool, int]":
     return settle(state, board.Partition)
 
 
-def talk(settings: dict, state: dict):
-    """The server's calls for this device; to be closed."""
+def talk(settings: dict, state: dict, doubt: bool = False):
+    """The server's calls for this device; to be closed. For TLS the clock is set before, anew if it is in `doubt`."""
     from .api import Api
     from .transport import Session
 
+    if settings["server"].startswith("https"):
+        from .clock import set_time
+
+        if not set_time(board.RTC(), max(settings["made_at"], state.get("time", 0)), settings["ntp"], doubt):
+            say("no time from {}; the clock may be late".format(settings["ntp"]))
     return Api(settings["server"], Session(settings["ca"]), state)
+
+
+def learn_time(api, settings: dict, state: dict) -> None:
+    """Set the clock by an answer whose sender has been verified. The record keeps the month, as the floor for a clock
+    that NTP cannot set."""
+    if settings["server"].startswith("https") and api.date:
+        from .clock import learn
+
+        time_s = learn(board.RTC(), api.date)
+        if time_s > state.get("time", 0) + _MONTH_S:
+            keep(state, time=time_s)
 
 
 def keep(state: dict, **members: object) -> None:

@@ -50,7 +50,7 @@ def main() -> int:
 
 def make_factory_fresh(flash: Path, serial: str, server: str, app: Path | None = None, **config: object) -> None:
     """Write a new thermometer's flash image: MicroPython v1.27.0 (or another app), the agent, serial, settings."""
-    files = {**agent.source_files(), **factory.own_files(serial, server, wifi=WIFI, **config)}
+    files = {**agent.source_files(), **factory.own_files(serial, server, wifi=WIFI, start_spread_s=0, **config)}
     image = factory.flash_image(firmware.combined_image("1.27.0"), files, firmware.extract_app(app) if app else None)
     flash.parent.mkdir(parents=True, exist_ok=True)
     flash.write_bytes(image)

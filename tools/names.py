@@ -1,0 +1,114 @@
+"""Names that cost a board nothing: the compiled agent is given names that MicroPython has in ROM.
+
+A board keeps every name it meets (functions, methods, attributes, arguments) in its heap for good, and every .mpy file
+carries the names it uses. So what only the agent calls by name is renamed, all over its modules alike, as bundlers for
+the web do. What MicroPython knows itself, keywords, strings and the names of modules stay as they are.
+"""
+
+import ast
+import builtins
+import keyword
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+# Names that boards and the unix VM have in ROM, short ones first.
+_ROM = Path(__file__).with_suffix(".txt")
+
+
+def rename(sources: dict[str, bytes], rom: bytes, keep: Iterable[str]) -> dict[str, bytes]:
+    """The modules `sources` with what is theirs alone renamed. `rom` is a MicroPython image: a name that stands in it
+    may belong to what the agent calls, and stays. So do those in `keep`."""
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+    used, defined = Counter(), set()
+    fixed = {*keep, *keyword.kwlist}
+    for path, tree in trees.items():
+        fixed.update(path.removesuffix(".py").strip("/").split("/"))
+        _strip(tree)
+        for node in ast.walk(tree):
+            _note(node, used, defined, fixed)
+            if isinstance(node, ast.Module | ast.ClassDef):
+                defined.update(_members(node))
+    builtin = dir(builtins)
+    ours = [name for name in defined - fixed if name not in builtin and name.encode() + b"\0" not in rom]
+    ours.sort(key=lambda name: (-used[name], name))
+    known = used.keys() | fixed
+    names = dict(zip(ours, (name for name in _ROM.read_text().split() if name not in known), strict=False))
+    renamer = _Renamer(names)
+    return {name: ast.unparse(renamer.visit(tree)).encode() for name, tree in trees.items()}
+
+
+def _strip(tree: ast.Module) -> None:
+    """Take out what a board does not keep: annotations."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        for field, value in ast.iter_fields(node):
+            if field in ("body", "orelse", "finalbody") and isinstance(value, list) and value:
+                value[:] = [_without_annotation(each) for each in value if _is_kept(each)] or [ast.Pass()]
+
+
+def _is_kept(node: ast.stmt) -> bool:
+    return not isinstance(node, ast.AnnAssign) or node.value is not None
+
+
+def _without_annotation(node: ast.stmt) -> ast.stmt:
+    if isinstance(node, ast.AnnAssign):
+        return ast.copy_location(ast.Assign([node.target], node.value, lineno=node.lineno), node)
+    return node
+
+
+def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> None:
+    """Count the names in one node, and tell those that are defined by it from those that must stay."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        used[node.name] += 1
+        defined.add(node.name)
+    elif isinstance(node, ast.arg):
+        used[node.arg] += 1
+        defined.add(node.arg)
+    elif isinstance(node, ast.Name):
+        used[node.id] += 1
+    elif isinstance(node, ast.Attribute):
+        used[node.attr] += 1
+        if isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self":
+            defined.add(node.attr)
+    elif isinstance(node, ast.keyword):
+        fixed.add(node.arg or "")
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        fixed.add(node.value)
+    elif (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and getattr(node.value.func, "id", "") == "const"
+    ):
+        fixed.update(target.id for target in node.targets if isinstance(target, ast.Name) and target.id[0] == "_")
+    elif isinstance(node, ast.alias):
+        used[node.name] += 1
+        fixed.update((node.asname or "").split("."))
+
+
+def _is_const(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "const"
+
+
+def _members(node: ast.Module | ast.ClassDef) -> Iterable[str]:
+    """What a module or class is assigned as member. Local variables have no names on a board."""
+    for statement in node.body:
+        if isinstance(statement, ast.Assign):
+            yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+
+
+class _Renamer(ast.NodeTransformer):
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for field in ("name", "arg", "id", "attr"):
+            value = getattr(node, field, None)
+            if isinstance(value, str) and not isinstance(node, ast.keyword):
+                setattr(node, field, self._names.get(value, value))
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            node.names = [self._names.get(name, name) for name in node.names]
+        return super().generic_visit(node)
