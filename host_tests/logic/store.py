@@ -3,8 +3,8 @@
 import os
 
 import gadgetkeeper.store
-import main
 import scratch
+from gadgetkeeper import steps
 from gadgetkeeper.errors import FinalError, RetryableError
 from gadgetkeeper.files import DEFAULTS, config, record, serial_number
 from gadgetkeeper.store import keep
@@ -50,7 +50,10 @@ def test_config_falls_back_to_defaults_and_refuses_wrong_types_without_showing_v
     assert settings() == DEFAULTS
     write(root, "config.json", b'{"server": "http://x", "unknown": 1}')
     assert settings()["server"] == "http://x"
-    for content in (b"", b"{", b"[]", b'{"wifi": "secret-1"}', b'{"check_interval_s": 0}', b'{"server": ["secret-2"]}'):
+    for content in (b"", b"{", b"[]"):
+        write(root, "config.json", content)
+        raises(FinalError, "no_config", settings)
+    for content in (b'{"wifi": "secret-1"}', b'{"check_interval_s": 0}', b'{"server": ["secret-2"]}'):
         write(root, "config.json", content)
         assert "secret" not in raises(FinalError, "bad_config", settings)
 
@@ -103,9 +106,9 @@ def test_another_thing_means_that_nothing_is_renamed_or_confirmed_yet():
     folder()
     state = record()
     keep(state, thingId="a", apiKey="k", renamed=True, confirmed=True)
-    main.activate(Activation("a", "k2"), "THERM1", state)
+    steps.activate(Activation("a", "k2"), "THERM1", state)
     assert record() == {"thingId": "a", "apiKey": "k2", "renamed": True, "confirmed": True}
-    main.activate(Activation("b", "k3"), "THERM1", state)
+    steps.activate(Activation("b", "k3"), "THERM1", state)
     assert record() == {"thingId": "b", "apiKey": "k3", "renamed": False, "confirmed": False}
 
 
