@@ -106,7 +106,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
 def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]":
     """One round, after as many `failures` in a row, with the agent's record (None: as it is on flash): the failures
     now, the seconds until the next round, and the record."""
-    from gadgetkeeper import files, retry
+    from gadgetkeeper import files
 
     settings: dict = {}
     first = state is None
@@ -118,7 +118,10 @@ def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]"
         files.config(settings)
         del files
         if first and board.at_power_on():
-            board.wait(retry.start_ms(settings["start_spread_s"]))
+            from gadgetkeeper.retry import start_ms
+
+            board.wait(start_ms(settings["start_spread_s"]))
+            del start_ms
         board.connect(settings["wifi"])
         again = 0
         try:
@@ -136,7 +139,9 @@ def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]"
         failures += 1
         problem = error
         asked_s = getattr(error, "retry_after_s", None)
-    wait_s = retry.pause_s(failures, settings["check_interval_s"], asked_s)
+    from gadgetkeeper.retry import pause_s
+
+    wait_s = pause_s(failures, settings["check_interval_s"], asked_s)
     if problem:
         say(f"{explain(problem)}; the thermometer runs, next try in {wait_s} s")
     return failures, wait_s, state
