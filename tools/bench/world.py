@@ -1,0 +1,168 @@
+"""What is measured, made ready: server, images, signing key, and one flash image per contender."""
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import espsecure
+import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tools import agent, factory, firmware, server
+from tools.bench import board
+from tools.twin.__main__ import WIFI
+
+FORMS = ("raw", "string", "object")
+OURS = tuple(f"ours {form}{signed}" for form in FORMS for signed in ("", " signed"))
+FLOORS = {"floor raw": "floor_raw", "floor string": "floor_string"}
+OTHERS = {"naive": ("naive", "string"), "typical": ("typical", "raw")}
+CONTENDERS = (*FLOORS, *OTHERS, *OURS)
+
+_HERE = Path(__file__).parent
+_ACCEPT = "application/octet-stream, application/json;q=0.5"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to update: `flash` is the board right before it, `image` what must be in ota_1 afterwards. `in_step` is
+    our board with nothing to do."""
+
+    name: str
+    flash: Path
+    image: bytes
+    in_step: Path | None = None
+
+
+@contextlib.contextmanager
+def contenders(names: tuple[str, ...] = CONTENDERS, old: bytes | None = None, new: bytes | None = None) -> Iterator[dict[str, Contender]]:
+    """These contenders by name, ready to be powered on, with servers that run as long as the block does. `old` is the
+    app they run (MicroPython 1.27.0), `new` the one they are to install (MicroPython 1.28.0)."""
+    old = firmware.app_image("1.27.0") if old is None else old
+    new = firmware.app_image("1.28.0") if new is None else new
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        makers: dict[str, _Maker] = {}
+        made = {}
+        for name in names:
+            form = _form(name)
+            if form not in makers:
+                running = stack.enter_context(server.running(folder / form, firmware_form=form))
+                makers[form] = _Maker(folder / form, running, old, new)
+            made[name] = makers[form].make(name)
+        yield made
+
+
+def _form(name: str) -> str:
+    if name in OTHERS:
+        return OTHERS[name][1]
+    return name.split()[1]
+
+
+class _Maker:
+    """The server that answers in one form, and the boards that ask it."""
+
+    def __init__(self, folder: Path, running: server.Running, old: bytes, new: bytes) -> None:
+        self._folder, self._running, self._old, self._new = folder, running, old, new
+        self._serials: set[str] = set()
+        vendor = running.vendor
+        self._template = vendor.create_template("Thermometer")["id"]
+        self._product = vendor.create_product("Thermometer", self._template)["id"]
+        self._old_version = self._publish(old)
+        self._new_version = self._publish(new)
+        vendor.set_target(self._template, self._old_version)
+
+    def make(self, name: str) -> Contender:
+        if name.startswith("ours"):
+            return self._make_ours(name, name.endswith("signed"))
+        thing = self._activate(name)
+        self._running.vendor.pin(thing["thingId"], self._new_version)
+        program = FLOORS.get(name) or OTHERS[name][0]
+        path = f"/v1/things/{thing['thingId']}/versions/{self._new_version}/firmware.json"
+        url = urlsplit(self._running.url)
+        headers = {"X-ApiKey": thing["apiKey"], "Accept": _ACCEPT}
+        head = "".join(f"{key}: {value}\r\n" for key, value in {"Host": url.netloc, **headers}.items())
+        target = {
+            "ADDRESS": (url.hostname, url.port),
+            "REQUEST": f"GET {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode(),
+            "URL": self._running.url + path,
+            "HEADERS": headers,
+            "DIGEST": hashlib.sha256(self._new).digest(),
+        }
+        source = "from socket import getaddrinfo\n" + "".join(f"{key} = {value!r}\n" for key, value in target.items())
+        source += "ADDRESS = getaddrinfo(*ADDRESS)[0][-1]\n"
+        files = {
+            "/main.py": b"import contender\n",
+            "/contender.mpy": compiled((_HERE / "contenders" / f"{program}.py").read_bytes(), "contender.py"),
+            "/target.mpy": compiled(source.encode(), "target.py"),
+        }
+        return Contender(name, self._flash(name, files), self._new)
+
+    def _make_ours(self, name: str, signed: bool) -> Contender:
+        keys = []
+        image, version = self._new, self._new_version
+        if signed:
+            image, key = sign(self._new, self._folder)
+            keys, version = [key], self._publish(image)
+        flash = self._agents_flash(name, keys)
+        in_step = self._agents_flash(f"{name} in step", keys)
+        self._running.vendor.pin(self._running.vendor.thing(_serial(name))["id"], version)
+        return Contender(name, flash, image, in_step)
+
+    def _agents_flash(self, name: str, keys: list[str]) -> Path:
+        """A board whose agent has nothing to do: activated, and confirmed as running the old version."""
+        serial = _serial(name)
+        thing = self._activate(name)
+        confirm = f"{self._running.url}/v1/things/{thing['thingId']}/versions/{self._old_version}.json"
+        httpx.put(confirm, headers={"X-ApiKey": thing["apiKey"]}, trust_env=False).raise_for_status()
+        own = factory.own_files(serial, self._running.url, wifi=WIFI, signing_keys=keys)
+        flash = self._flash(name, {**agent.compiled_files(), **own})
+        boot = board.power_on(flash, board.How())
+        if boot.ended != "handover" or b"thingId" not in board.read_files(flash).get("/state.json", b""):
+            raise board.BoardError(f"the agent did not come to be in step:\n{boot.console}")
+        return flash
+
+    def _flash(self, name: str, files: dict[str, bytes]) -> Path:
+        path = self._folder / f"{name.replace(' ', '-')}.bin"
+        path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self._old))
+        return path
+
+    def _activate(self, name: str) -> dict:
+        serial = _serial(name)
+        if serial not in self._serials:
+            self._running.vendor.add_serials(self._product, [serial])
+            self._serials.add(serial)
+        answer = httpx.put(f"{self._running.url}/v1/things/activate/{serial}.json", trust_env=False)
+        return answer.raise_for_status().json()
+
+    def _publish(self, image: bytes) -> str:
+        path = self._folder / "image.bin"
+        path.write_bytes(image)
+        return self._running.vendor.create_version(self._template, path)["id"]
+
+
+def _serial(name: str) -> str:
+    return "THERM-" + name.replace(" ", "-")
+
+
+def compiled(source: bytes, name: str) -> bytes:
+    """A module as the agent's are compiled for a board."""
+    return agent._compile(source, name, None)
+
+
+def sign(image: bytes, folder: Path) -> tuple[bytes, str]:
+    """`image` signed as `espsecure sign-data --version 2` does with a new key, and that key's digest in hex."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key, source, target, digest = (folder / name for name in ("key.pem", "unsigned.bin", "signed.bin", "digest"))
+    key.write_bytes(private.private_bytes(*form))
+    source.write_bytes(image)
+    with contextlib.redirect_stdout(None), key.open("rb") as key_file, source.open("rb") as file:
+        espsecure.sign_data("2", [key_file], str(target), False, False, None, [], [], file)
+        key_file.seek(0)
+        espsecure.digest_sbv2_public_key(key_file, str(digest))
+    return target.read_bytes(), digest.read_bytes().hex()
