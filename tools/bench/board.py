@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import selectors
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,12 +26,11 @@ from tools.twin.device import HEAP, SHIMS, VM, WORLD
 _START = Path(__file__).parent / "vm" / "start.py"
 _TIMEOUT_S = 120
 _RECORD_BYTES = 16
-_TICKS = os.sysconf("SC_CLK_TCK")
+_HEAP = re.compile(r"^qstr pool:.*?^modules: .*?\n", re.M | re.S)
 
 ERASE, PROGRAM, READ, POLL, RENAME, CREATE = 1, 2, 3, 4, 5, 6
 IDLE, HANDOVER, RESET, ENDED = 10, 11, 12, 13
 BOOT_SLOT, SET_BOOT, MARK_VALID = 20, 21, 22
-_ASKED = (IDLE, HANDOVER, BOOT_SLOT, SET_BOOT, MARK_VALID)
 
 
 class BoardError(Exception):
@@ -38,26 +39,26 @@ class BoardError(Exception):
 
 @dataclass(frozen=True)
 class How:
-    """How one power-on is measured. With `watch` every flash operation and poll is recorded with the heap taken then;
-    with `collect` after a garbage collection. `free_bytes` is all the heap that is left above idle (0: as the VM has
-    it), `piece_bytes` the largest piece of it (0: in one). `handover_scan` is the reading of the sensor at which the
-    thermometer has taken over, `show_heap` has the heap and the names in it described there."""
+    """How one power-on is measured."""
 
-    watch: bool = False
-    collect: bool = False
-    free_bytes: int = 0
-    piece_bytes: int = 0
-    handover_scan: int = 1
-    show_heap: bool = False
+    watch: bool = False  # record every flash operation and poll, with the heap taken at that moment
+    collect: bool = False  # ... after a garbage collection
+    free_bytes: int = 0  # the heap that is left above idle, in one piece; 0: all
+    piece_bytes: int = 0  # the largest free piece of the heap above idle; 0: all in one
+    handover_scan: int = 1  # the reading of the sensor at which the thermometer has taken over
+    show_heap: bool = False  # have the names and the heap's map described at idle and at the hand-over
+    host_files: bool = (
+        False  # files from a folder: a board reads its littlefs in C, this VM would in Python
+    )
 
 
 @dataclass
 class Boot:
-    """One power-on: `ended` is "reset", "handover", "ended" (main.py returned) or "timeout"."""
+    """One power-on: `ended` is "reset", "handover", "ended" (main.py returned), "timeout" or "crash"."""
 
-    ended: str
-    console: str
-    cpu_s: float
+    ended: str = ""
+    console: str = ""
+    cpu_s: float = 0.0  # user and system time of the VM's process, from idle to the end
     idle: tuple[int, int] = (0, 0)  # bytes taken and free
     handover: tuple[int, int, int] = (0, 0, 0)  # bytes taken without garbage, free, taken with garbage
     records: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -80,8 +81,13 @@ def power_on(flash: Path, how: How, timeout_s: float = _TIMEOUT_S) -> Boot:
         chip = Flash(file)
         running, _ = bootloader.start(chip)
         table = partitions.read_table(chip)
-        with _started(flash, running, table, how) as (program, from_vm, to_vm):
-            return _Desk(chip, table, program, from_vm, to_vm).listen(timeout_s)
+        with _started(flash, running, table, how) as (program, console, from_vm, to_vm):
+            boot = _Desk(chip, table, program.pid, from_vm, to_vm).listen(timeout_s)
+            console.seek(0)
+            text = console.read().decode(errors="replace").replace("\r\n", "\n")
+    boot.heap = _HEAP.findall(text)
+    boot.console = _HEAP.sub("", text)
+    return boot
 
 
 def read_files(flash: Path) -> dict[str, bytes]:
@@ -118,59 +124,75 @@ def _mounted(flash: Path) -> tuple[LittleFS, int]:
 
 @contextlib.contextmanager
 def _started(flash: Path, running: str, table: list, how: How) -> Iterator[tuple]:
+    """The VM's process, its console, and both pipes; ended when the block ends."""
     from_vm, to_desk = os.pipe()
     from_desk, to_vm = os.pipe()
-    power = {
-        "flash": str(flash.resolve()),
-        "shims": str(SHIMS),
-        "table": table,
-        "running": running,
-        "world": WORLD,
-        "to_desk": to_desk,
-        "from_desk": from_desk,
-        **how.__dict__,
-    }
-    console = tempfile.TemporaryFile()
-    program = subprocess.Popen(
-        [str(VM), "-X", f"heapsize={HEAP}", str(_START)],
-        env={**os.environ, "BENCH_POWER": json.dumps(power)},
-        stdin=subprocess.DEVNULL,
-        stdout=console,
-        stderr=subprocess.STDOUT,
-        pass_fds=[to_desk, from_desk],
-        start_new_session=True,
-    )
-    os.close(to_desk)
-    os.close(from_desk)
-    program.console = console
-    try:
-        yield program, from_vm, to_vm
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-        console.close()
-        os.close(from_vm)
-        os.close(to_vm)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as console:
+        power = {
+            "flash": str(flash.resolve()),
+            "shims": str(SHIMS),
+            "table": table,
+            "running": running,
+            "world": WORLD,
+            "to_desk": to_desk,
+            "from_desk": from_desk,
+            **how.__dict__,
+        }
+        if how.host_files:
+            power["host_files"] = folder
+            _unpack(read_files(flash), Path(folder))
+        program = subprocess.Popen(
+            [str(VM), "-X", f"heapsize={HEAP}", str(_START)],
+            env={**os.environ, "BENCH_POWER": json.dumps(power)},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            pass_fds=[to_desk, from_desk],
+            cwd=folder,
+            start_new_session=True,
+        )
+        os.close(to_desk)
+        os.close(from_desk)
+        try:
+            yield program, console, from_vm, to_vm
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+            os.close(from_vm)
+            os.close(to_vm)
+
+
+def _unpack(files: dict[str, bytes], folder: Path) -> None:
+    for path, content in files.items():
+        place = folder / path[1:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
 class _Desk:
-    def __init__(self, chip: Flash, table: list, program, from_vm: int, to_vm: int) -> None:
+    """What the VM talks to."""
+
+    def __init__(self, chip: Flash, table: list, process_id: int, from_vm: int, to_vm: int) -> None:
         self._chip, self._table = chip, table
-        self._program, self._from_vm, self._to_vm = program, from_vm, to_vm
+        self._process_id, self._from_vm, self._to_vm = process_id, from_vm, to_vm
         self._otadata = partitions.otadata(table)[2]
         self._slots = partitions.ota_slots(table)
         self._cpu_s = 0.0
         self._since_s: float | None = None
+        self._weighing = False
 
     def listen(self, timeout_s: float) -> Boot:
-        boot = Boot("timeout", "", 0.0)
+        """Hear the VM out; all but the console."""
+        boot = Boot()
         deadline = time.monotonic() + timeout_s
         pending = b""
-        marks = 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._from_vm, selectors.EVENT_READ)
-            while boot.ended == "timeout" and selector.select(max(deadline - time.monotonic(), 0)):
+            while not boot.ended:
+                if not selector.select(max(deadline - time.monotonic(), 0)):
+                    boot.ended = "timeout"
+                    break
                 data = os.read(self._from_vm, 1 << 16)
                 if not data:
                     boot.ended = "crash"
@@ -178,37 +200,33 @@ class _Desk:
                 pending += data
                 whole = len(pending) // _RECORD_BYTES * _RECORD_BYTES
                 for record in struct.iter_unpack("<IIII", pending[:whole]):
-                    kind = record[0]
-                    if kind in (RESET, ENDED):
-                        self._pause()
-                        boot.ended = "reset" if kind == RESET else "ended"
-                        break
-                    if kind in (IDLE, HANDOVER):
-                        # Told twice: before the heap is looked at, and after.
-                        self._pause()
-                        marks += 1
-                        if marks % 2 == 0:
-                            if kind == IDLE:
-                                boot.idle = record[1:3]
-                            else:
-                                boot.handover = record[1:4]
-                                boot.ended = "handover"
-                                break
-                            self._resume(0)
-                        else:
-                            self._answer(0)
-                    elif kind in _ASKED:
-                        self._pause()
-                        self._resume(self._play(kind, record[1]))
-                    else:
-                        boot.records.append(record)
+                    self._hear(record, boot)
                 pending = pending[whole:]
         boot.cpu_s = self._cpu_s
-        self._program.console.seek(0)
-        text = self._program.console.read().decode(errors="replace").replace("\r\n", "\n")
-        boot.heap = re.findall(r"^qstr pool:.*?^modules: .*?$", text, re.M | re.S)
-        boot.console = re.sub(r"^qstr pool:.*?^modules: .*?\n", "", text, flags=re.M | re.S)
         return boot
+
+    def _hear(self, record: tuple[int, int, int, int], boot: Boot) -> None:
+        kind = record[0]
+        if kind in (RESET, ENDED):
+            self._pause()
+            boot.ended = "reset" if kind == RESET else "ended"
+        elif kind in (IDLE, HANDOVER):
+            self._pause()
+            # Told twice: before the heap is looked at, and after.
+            self._weighing = not self._weighing
+            if self._weighing:
+                self._answer(0)
+            elif kind == IDLE:
+                boot.idle = record[1:3]
+                self._resume(0)
+            else:
+                boot.handover = record[1:4]
+                boot.ended = "handover"
+        elif kind in (BOOT_SLOT, SET_BOOT, MARK_VALID):
+            self._pause()
+            self._resume(self._play(kind, record[1]))
+        else:
+            boot.records.append(record)
 
     def _play(self, kind: int, address: int) -> int:
         """What ESP-IDF does in C; the number that the VM waits for."""
@@ -233,15 +251,11 @@ class _Desk:
             self._cpu_s += self._clock_s() - self._since_s
             self._since_s = None
 
-    def _resume(self, number: int | None = None) -> None:
+    def _resume(self, number: int) -> None:
         self._since_s = self._clock_s()
-        if number is not None:
-            self._answer(number)
+        self._answer(number)
 
     def _clock_s(self) -> float:
-        """User and system time of the VM's process."""
-        try:
-            # The kernel's number of another process' CPU clock (clock_getcpuclockid): to the nanosecond, unlike /proc.
-            return time.clock_gettime(~self._program.pid << 3 | 2)
-        except OSError:
-            return 0.0
+        """User and system time of the VM's process, which waits for its answer."""
+        # The number of another process' CPU clock on Linux (clock_getcpuclockid); /proc only counts ticks.
+        return time.clock_gettime(~self._process_id << 3 | 2) if sys.platform == "linux" else math.nan

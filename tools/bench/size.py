@@ -1,9 +1,11 @@
 """`make size`: what each module of the agent takes, on flash and on the heap, against the budget for all of them."""
 
+import contextlib
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools import agent
+from tools.bench import world
 from tools.twin.device import HEAP, SHIMS, VM
 
 BUDGET_BYTES = 24 * 1024
@@ -22,34 +25,41 @@ _NAME_BYTES = 11  # of the pool of names, per name: its address, length and hash
 
 
 @dataclass(frozen=True)
+class Weight:
+    """What loading modules adds to the heap: `heap_bytes` for objects and code, `name_bytes` for names that are new."""
+
+    heap_bytes: int
+    name_bytes: int
+    names: int
+
+
+@dataclass(frozen=True)
 class Size:
-    """One module: lines of source, bytes of its .mpy, bytes of heap when loaded (names apart, those stay for good), names
-    that no module before it had. Heap and names are None without the MicroPython VM."""
+    """One module: lines of source, bytes of its .mpy, what it adds to the heap when the modules it imports are loaded
+    already (None without the MicroPython VM)."""
 
     module: str
     lines: int
     mpy_bytes: int
-    heap_bytes: int | None = None
-    name_bytes: int | None = None
-    names: int | None = None
+    weight: Weight | None
 
 
 def sizes() -> list[Size]:
     """Every compiled module of the agent, by path."""
-    sources = agent.source_files()
+    sources = agent.source_files(world.DEVICE)
     sources["/agent.py"] = sources["/main.py"]
-    files = agent.compiled_files()
-    with tempfile.TemporaryDirectory() as folder:
-        for path, content in files.items():
-            place = Path(folder) / path[1:]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
+    files = agent.compiled_files(device=world.DEVICE)
+    with _unpacked(files) as folder:
         paths = sorted(path for path in files if path.endswith(".mpy"))
 
         def size(path: str) -> Size:
             lines = sources[path.replace(".mpy", ".py")].count(b"\n")
-            weight = _weigh(Path(folder), _module(path)) if VM.exists() else ()
-            return Size(_module(path), lines, len(files[path]), *weight)
+            module = _module(path)
+            weight = None
+            if VM.exists():
+                needs = [name for name in _run(folder, [module])[2] if name != module]
+                weight = _weigh(folder, [module], needs)
+            return Size(module, lines, len(files[path]), weight)
 
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(size, paths))
@@ -59,19 +69,37 @@ def _module(path: str) -> str:
     return path[1:].removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
 
 
-def _weigh(folder: Path, module: str) -> tuple[int, int, int]:
-    """Bytes of heap without names, bytes of names, number of names that the module alone adds."""
-    needs = [name for name in _run(folder, module)[2] if name != module]
-    before, after, _ = _run(folder, module, *needs)
+def weigh_together(modules: list[str]) -> Weight:
+    """What these modules of the agent and what they import take together."""
+    with _unpacked(agent.compiled_files(device=world.DEVICE)) as folder:
+        return _weigh(folder, modules, [])
+
+
+@contextlib.contextmanager
+def _unpacked(files: dict[str, bytes]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in files.items():
+            place = Path(folder) / path[1:]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        yield Path(folder)
+
+
+def _weigh(folder: Path, modules: list[str], needs: list[str]) -> Weight:
+    before, after, _ = _run(folder, modules, needs)
+    return weight(before, after)
+
+
+def weight(before: tuple, after: tuple) -> Weight:
+    """What was added between two weighings: bytes taken, number of names, bytes of their text, bytes of their pool."""
     names = after[1] - before[1]
+    # The pool grows in steps that depend on what the VM had before: counted by what the names themselves need of it.
     name_bytes = names * _NAME_BYTES + after[2] - before[2]
-    # Names' characters lie on the heap as they come, the pool they are listed in grows in steps: taken out as it grew.
-    heap_bytes = (after[0] - before[0]) - (after[3] - before[3])
-    return heap_bytes, name_bytes, names
+    return Weight((after[0] - before[0]) - (after[3] - before[3]), name_bytes, names)
 
 
-def _run(folder: Path, *modules: str) -> tuple[tuple, tuple, list[str]]:
-    command = [VM, "-X", f"heapsize={HEAP}", _WEIGH, folder, SHIMS, *modules]
+def _run(folder: Path, modules: list[str], needs: Iterable[str] = ()) -> tuple[tuple, tuple, list[str]]:
+    command = [VM, "-X", f"heapsize={HEAP}", _WEIGH, folder, SHIMS, ",".join(modules), *needs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise RuntimeError(f"{modules[0]} cannot be weighed: {done.stdout}{done.stderr}")
@@ -85,22 +113,27 @@ def _run(folder: Path, *modules: str) -> tuple[tuple, tuple, list[str]]:
 
 def main() -> int:
     """Show the table; 1 when the agent is over its budget."""
-    table = Table(title="The agent, compiled (mpy-cross -O3)")
-    table.add_column("module")
-    for heading in ("source lines", ".mpy bytes", "heap when loaded", "names", "names' bytes"):
+    table = Table(title="The agent, compiled (mpy-cross -O3)", title_justify="left")
+    table.add_column("module", no_wrap=True)
+    for heading in ("lines", ".mpy", "heap", "names", "their bytes"):
         table.add_column(heading, justify="right")
     found = sizes()
     for size in found:
-        cells = (size.lines, size.mpy_bytes, size.heap_bytes, size.names, size.name_bytes)
+        heap = (size.weight.heap_bytes, size.weight.names, size.weight.name_bytes) if size.weight else (None,) * 3
+        cells = (size.lines, size.mpy_bytes, *heap)
         table.add_row(size.module, *("-" if cell is None else f"{cell:,}" for cell in cells))
     total = sum(size.mpy_bytes for size in found)
-    sums = [sum(getattr(size, name) or 0 for size in found) for name in ("heap_bytes", "names", "name_bytes")]
+    weights = [size.weight for size in found if size.weight]
+    sums = [sum(getattr(weight, name) for weight in weights) for name in ("heap_bytes", "names", "name_bytes")]
     table.add_section()
     table.add_row("together", f"{sum(size.lines for size in found):,}", f"{total:,}", *(f"{cell:,}" for cell in sums))
     Console().print(table)
     share = f"{total:,} of {BUDGET_BYTES:,} bytes of .mpy ({total / BUDGET_BYTES:.0%})"
     print(f"{share}: {'within the budget' if total <= BUDGET_BYTES else 'OVER THE BUDGET'}")
-    print("Heap and names: what loading the module adds when those it imports are loaded already (64-bit VM).")
+    print(
+        "Bytes; heap and new names: what loading the module adds when those it imports are loaded already (64-bit VM)."
+    )
+    print("Names stay interned for good, also when the module is dropped.")
     return int(total > BUDGET_BYTES)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ FLOORS = {"floor raw": "floor_raw", "floor string": "floor_string"}
 OTHERS = {"naive": ("naive", "string"), "typical": ("typical", "raw")}
 CONTENDERS = (*FLOORS, *OTHERS, *OURS)
 
+DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", agent.DEVICE))
+"""The agent that is measured."""
+
 _HERE = Path(__file__).parent
 _ACCEPT = "application/octet-stream, application/json;q=0.5"
 
@@ -39,7 +43,9 @@ class Contender:
 
 
 @contextlib.contextmanager
-def contenders(names: tuple[str, ...] = CONTENDERS, old: bytes | None = None, new: bytes | None = None) -> Iterator[dict[str, Contender]]:
+def contenders(
+    names: tuple[str, ...] = CONTENDERS, old: bytes | None = None, new: bytes | None = None
+) -> Iterator[dict[str, Contender]]:
     """These contenders by name, ready to be powered on, with servers that run as long as the block does. `old` is the
     app they run (MicroPython 1.27.0), `new` the one they are to install (MicroPython 1.28.0)."""
     old = firmware.app_image("1.27.0") if old is None else old
@@ -120,7 +126,7 @@ class _Maker:
         confirm = f"{self._running.url}/v1/things/{thing['thingId']}/versions/{self._old_version}.json"
         httpx.put(confirm, headers={"X-ApiKey": thing["apiKey"]}, trust_env=False).raise_for_status()
         own = factory.own_files(serial, self._running.url, wifi=WIFI, signing_keys=keys)
-        flash = self._flash(name, {**agent.compiled_files(), **own})
+        flash = self._flash(name, {**agent.compiled_files(device=DEVICE), **own})
         boot = board.power_on(flash, board.How())
         if boot.ended != "handover" or b"thingId" not in board.read_files(flash).get("/state.json", b""):
             raise board.BoardError(f"the agent did not come to be in step:\n{boot.console}")

@@ -46,7 +46,7 @@ class Updater:
     def download(self):
         response = requests.get(self.url, headers=self.headers)
         if response.status_code != 200:
-            raise ValueError("status {}".format(response.status_code))
+            raise ValueError(f"status {response.status_code}")
         buffered = io.BufferedWriter(self.writer, SECTOR_BYTES)
         buffer = bytearray(SECTOR_BYTES)
         view = memoryview(buffer)

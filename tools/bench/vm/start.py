@@ -141,37 +141,41 @@ def _weigh(kind):
 
 
 def _leave_free(size_bytes):
-    """Take the heap, but for one piece of `size_bytes` (and gaps between what is there already)."""
-    pad_bytes = gc.mem_free() - size_bytes
-    while pad_bytes > 0:
-        try:
-            _heap.append(bytearray(pad_bytes))
-            break
-        except MemoryError:
-            pad_bytes -= 32
+    """Take the whole heap, gaps included, but for one piece of `size_bytes`."""
+    free = bytearray(size_bytes)
+    _fill()
+    del free
     gc.collect()
-    short_bytes = gc.mem_free() - size_bytes
-    if short_bytes > 0:
-        _heap.append(bytearray(short_bytes))
 
 
 def _cut_to_pieces(piece_bytes):
-    """Pin the heap so that no free piece is larger than `piece_bytes`, a multiple of a heap block's 32 bytes."""
+    """Take so much of the heap that no free piece is larger than `piece_bytes`, a multiple of a block's 32 bytes."""
+    count = _fill()
+    pins = _heap[0]
+    # The heap is full: from here on nothing may allocate.
+    base, i = id(pins[0]), 0
+    while i < count:
+        base = min(base, id(pins[i]))
+        i += 1
+    i = 0
+    while i < count:
+        if (id(pins[i]) - base) % (piece_bytes + 32):
+            pins[i] = None
+        i += 1
+    gc.collect()
+
+
+def _fill():
+    """Fill the heap with numbers of one block each; how many."""
     pins = [None] * (gc.mem_free() // 32)
     _heap.append(pins)
     count = 0
-    number = 0.5
     try:
         while True:
-            pins[count] = number + count  # a float takes one block
+            pins[count] = 0.5 + count
             count += 1
     except MemoryError:
-        pass
-    base = min(id(pins[i]) for i in range(count))
-    for i in range(count):
-        if (id(pins[i]) - base) % (piece_bytes + 32):
-            pins[i] = None
-    gc.collect()
+        return count
 
 
 def _run(name):
@@ -195,11 +199,11 @@ for _module in (ds18x20, esp32, machine, network, onewire):
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 sys.modules["io"] = _Io()
 vfs.umount("/")
-_files = vfs.VfsLfs2(esp32.Partition("vfs"))
+_files = vfs.VfsPosix(_power["host_files"]) if _power["host_files"] else vfs.VfsLfs2(esp32.Partition("vfs"))
 if _power["watch"]:
     esp32.watch()
     sys.modules["select"] = _Select()
-    _files = _Files(vfs.VfsLfs2(esp32.Partition("vfs")))
+    _files = _Files(vfs.VfsLfs2(esp32.Partition("vfs")))  # anew, on the methods that are watched
 vfs.mount(_files, "/")
 sys.path[:] = ["", ".frozen", "/lib"]
 sys.argv[:] = []

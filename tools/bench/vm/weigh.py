@@ -1,11 +1,12 @@
-"""Weighs one module on the VM: imports what it needs, then the module, and says how much of the heap each step took.
+"""Weighs modules on the VM: imports what comes before them, then them, and says how much of the heap is taken then.
 
-Arguments: the folder with the agent's files, the shims' folder, the module, and what to import before it."""
+Arguments: the folder with the agent's files, the shims' folder, the modules (with commas), and what to import before.
+"""
 
 import gc
 import sys
 
-_folder, _shims, _module = sys.argv[1:4]
+_folder, _shims, _modules = sys.argv[1:4]
 sys.path[1:1] = [_shims]
 
 import binascii  # noqa: E402,F401
@@ -43,6 +44,7 @@ for _name in sys.argv[4:]:
     __import__(_name)
 _before = set(sys.modules)
 weigh()
-__import__(_module)
+for _name in _modules.split(","):
+    __import__(_name)
 weigh()
 print("modules:", " ".join(sorted(set(sys.modules) - _before)))
