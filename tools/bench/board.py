@@ -47,9 +47,7 @@ class How:
     piece_bytes: int = 0  # the largest free piece of the heap above idle; 0: all in one
     handover_scan: int = 1  # the reading of the sensor at which the thermometer has taken over
     show_heap: bool = False  # have the names and the heap's map described at idle and at the hand-over
-    host_files: bool = (
-        False  # files from a folder: a board reads its littlefs in C, this VM would in Python
-    )
+    host_files: bool = False  # files from a folder: a board reads its littlefs in C, this VM would in Python
 
 
 @dataclass
@@ -102,11 +100,12 @@ def read_files(flash: Path) -> dict[str, bytes]:
     return found
 
 
-def write_file(flash: Path, path: str, content: bytes) -> None:
-    """Replace one file on a flash image."""
+def write_files(flash: Path, files: dict[str, bytes]) -> None:
+    """Replace files on a flash image."""
     lfs, address = _mounted(flash)
-    with lfs.open(path, "wb") as file:
-        file.write(content)
+    for path, content in files.items():
+        with lfs.open(path, "wb") as file:
+            file.write(content)
     with flash.open("r+b") as file:
         file.seek(address)
         file.write(lfs.context.buffer)

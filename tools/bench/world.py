@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ FLOORS = {"floor raw": "floor_raw", "floor string": "floor_string"}
 OTHERS = {"naive": ("naive", "string"), "typical": ("typical", "raw")}
 CONTENDERS = (*FLOORS, *OTHERS, *OURS)
 
+ROOT = agent.ROOT
 DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", agent.DEVICE))
 """The agent that is measured."""
 
@@ -33,13 +34,14 @@ _ACCEPT = "application/octet-stream, application/json;q=0.5"
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to update: `flash` is the board right before it, `image` what must be in ota_1 afterwards. `in_step` is
-    our board with nothing to do."""
+    """One way to update: `flash` is the board right before it, `image` what must be in ota_1 afterwards.
+    It asks the server at `server_url`; `led_to(url)` are the files that lead it to another."""
 
     name: str
     flash: Path
     image: bytes
-    in_step: Path | None = None
+    server_url: str
+    led_to: Callable[[str], dict[str, bytes]]
 
 
 @contextlib.contextmanager
@@ -52,13 +54,14 @@ def contenders(
     new = firmware.app_image("1.28.0") if new is None else new
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        signed = sign(new, folder) if any(name.endswith("signed") for name in names) else None
         makers: dict[str, _Maker] = {}
         made = {}
         for name in names:
             form = _form(name)
             if form not in makers:
                 running = stack.enter_context(server.running(folder / form, firmware_form=form))
-                makers[form] = _Maker(folder / form, running, old, new)
+                makers[form] = _Maker(folder / form, running, old, new, signed)
             made[name] = makers[form].make(name)
         yield made
 
@@ -72,8 +75,8 @@ def _form(name: str) -> str:
 class _Maker:
     """The server that answers in one form, and the boards that ask it."""
 
-    def __init__(self, folder: Path, running: server.Running, old: bytes, new: bytes) -> None:
-        self._folder, self._running, self._old, self._new = folder, running, old, new
+    def __init__(self, folder: Path, running: server.Running, old: bytes, new: bytes, signed: tuple | None) -> None:
+        self._folder, self._running, self._old, self._new, self._signed = folder, running, old, new, signed
         self._serials: set[str] = set()
         vendor = running.vendor
         self._template = vendor.create_template("Thermometer")["id"]
@@ -83,54 +86,45 @@ class _Maker:
         vendor.set_target(self._template, self._old_version)
 
     def make(self, name: str) -> Contender:
-        if name.startswith("ours"):
+        if name in OURS:
             return self._make_ours(name, name.endswith("signed"))
         thing = self._activate(name)
         self._running.vendor.pin(thing["thingId"], self._new_version)
         program = FLOORS.get(name) or OTHERS[name][0]
         path = f"/v1/things/{thing['thingId']}/versions/{self._new_version}/firmware.json"
-        url = urlsplit(self._running.url)
         headers = {"X-ApiKey": thing["apiKey"], "Accept": _ACCEPT}
-        head = "".join(f"{key}: {value}\r\n" for key, value in {"Host": url.netloc, **headers}.items())
-        target = {
-            "ADDRESS": (url.hostname, url.port),
-            "REQUEST": f"GET {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode(),
-            "URL": self._running.url + path,
-            "HEADERS": headers,
-            "DIGEST": hashlib.sha256(self._new).digest(),
-        }
-        source = "from socket import getaddrinfo\n" + "".join(f"{key} = {value!r}\n" for key, value in target.items())
-        source += "ADDRESS = getaddrinfo(*ADDRESS)[0][-1]\n"
+        digest = hashlib.sha256(self._new).digest()
+
+        def led_to(url: str) -> dict[str, bytes]:
+            return {"/target.mpy": _target(url, path, headers, digest)}
+
         files = {
             "/main.py": b"import contender\n",
             "/contender.mpy": compiled((_HERE / "contenders" / f"{program}.py").read_bytes(), "contender.py"),
-            "/target.mpy": compiled(source.encode(), "target.py"),
+            **led_to(self._running.url),
         }
-        return Contender(name, self._flash(name, files), self._new)
+        return Contender(name, self._flash(name, files), self._new, self._running.url, led_to)
 
     def _make_ours(self, name: str, signed: bool) -> Contender:
-        keys = []
-        image, version = self._new, self._new_version
-        if signed:
-            image, key = sign(self._new, self._folder)
-            keys, version = [key], self._publish(image)
-        flash = self._agents_flash(name, keys)
-        in_step = self._agents_flash(f"{name} in step", keys)
-        self._running.vendor.pin(self._running.vendor.thing(_serial(name))["id"], version)
-        return Contender(name, flash, image, in_step)
-
-    def _agents_flash(self, name: str, keys: list[str]) -> Path:
-        """A board whose agent has nothing to do: activated, and confirmed as running the old version."""
+        image, key = self._signed if signed else (self._new, None)
         serial = _serial(name)
+
+        def led_to(url: str) -> dict[str, bytes]:
+            own = factory.own_files(serial, url, wifi=WIFI, signing_keys=[key] if key else [])
+            return {"/config.json": own["/config.json"]}
+
         thing = self._activate(name)
         confirm = f"{self._running.url}/v1/things/{thing['thingId']}/versions/{self._old_version}.json"
         httpx.put(confirm, headers={"X-ApiKey": thing["apiKey"]}, trust_env=False).raise_for_status()
-        own = factory.own_files(serial, self._running.url, wifi=WIFI, signing_keys=keys)
+        own = {"/serial.txt": serial.encode() + b"\n", **led_to(self._running.url)}
         flash = self._flash(name, {**agent.compiled_files(device=DEVICE), **own})
+        # From here on the agent knows what it is and has nothing to do.
         boot = board.power_on(flash, board.How())
         if boot.ended != "handover" or b"thingId" not in board.read_files(flash).get("/state.json", b""):
             raise board.BoardError(f"the agent did not come to be in step:\n{boot.console}")
-        return flash
+        version = self._publish(image) if signed else self._new_version
+        self._running.vendor.pin(thing["thingId"], version)
+        return Contender(name, flash, image, self._running.url, led_to)
 
     def _flash(self, name: str, files: dict[str, bytes]) -> Path:
         path = self._folder / f"{name.replace(' ', '-')}.bin"
@@ -153,6 +147,22 @@ class _Maker:
 
 def _serial(name: str) -> str:
     return "THERM-" + name.replace(" ", "-")
+
+
+def _target(url: str, path: str, headers: dict[str, str], digest: bytes) -> bytes:
+    """What the other ways to update import: where the firmware is, as a module of constants."""
+    server = urlsplit(url)
+    head = "".join(f"{key}: {value}\r\n" for key, value in {"Host": server.netloc, **headers}.items())
+    request = f"GET {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode()
+    source = f"""
+from socket import getaddrinfo
+ADDRESS = getaddrinfo({server.hostname!r}, {server.port})[0][-1]
+REQUEST = {request!r}
+URL = {url + path!r}
+HEADERS = {headers!r}
+DIGEST = {digest!r}
+"""
+    return compiled(source.encode(), "target.py")
 
 
 def compiled(source: bytes, name: str) -> bytes:
