@@ -50,6 +50,7 @@ def run(repeat: int) -> dict:
             progress.update(task, description=f"counts and heap: {name}")
             figures = updates[name] = measure.count(contender, step_flash if name == world.OURS[0] else None)
             if not figures.failure:
+                figures.with_garbage_bytes = measure.with_garbage_bytes(contender)
                 figures.live_bytes = measure.live_bytes(contender)
                 figures.peak_bytes = measure.peak_bytes(contender, figures.live_bytes)
                 figures.largest_bytes = measure.largest_bytes(contender)

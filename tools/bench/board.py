@@ -41,7 +41,8 @@ class BoardError(Exception):
 class How:
     """How one power-on is measured."""
 
-    watch: bool = False  # record every flash operation and poll, with the heap taken at that moment
+    watch: bool = False  # record every erase, program, and file made or renamed
+    weigh: bool = False  # ... every read and poll as well, each with the heap taken at that moment
     collect: bool = False  # ... after a garbage collection
     free_bytes: int = 0  # the heap that is left above idle, in one piece; 0: all
     piece_bytes: int = 0  # the largest free piece of the heap above idle; 0: all in one

@@ -93,7 +93,7 @@ def update(contender: world.Contender, how: How, url: str = "", keep: Path | Non
 
 
 def count(contender: world.Contender, keep: Path | None = None) -> UpdateFigures:
-    """The figures that one run tells: operations, requests, and the heap as it is while the agent runs."""
+    """The figures that one run tells: operations and requests."""
     with wire.between(contender.server_url) as line:
         run = update(contender, How(watch=True), line.url, keep)
     if not run.succeeded:
@@ -121,7 +121,6 @@ def count(contender: world.Contender, keep: Path | None = None) -> UpdateFigures
         if erased[number] != 1 or not _bytes_of(contender, number) <= programmed[number] <= SECTOR_BYTES
     ]
     return UpdateFigures(
-        with_garbage_bytes=max(boot.peak_bytes for boot in run.boots),
         image_bytes=len(contender.image),
         received_bytes=line.received_bytes,
         requests=line.requests,
@@ -137,9 +136,15 @@ def count(contender: world.Contender, keep: Path | None = None) -> UpdateFigures
     )
 
 
+def with_garbage_bytes(contender: world.Contender) -> int:
+    """The most of the heap, above idle, that is taken when flash or network is used, with what only the garbage
+    collector has not freed yet. The agent has it run after every 16 KiB."""
+    return max(boot.peak_bytes for boot in update(contender, How(watch=True, weigh=True)).boots)
+
+
 def live_bytes(contender: world.Contender) -> int:
     """The most of the heap, above idle, that is in use when flash or network is used."""
-    run = update(contender, How(watch=True, collect=True))
+    run = update(contender, How(watch=True, weigh=True, collect=True))
     return max(boot.peak_bytes for boot in run.boots)
 
 
@@ -203,7 +208,7 @@ def in_step(flash: Path, contender: world.Contender) -> InStepFigures:
 def in_step_peak_bytes(flash: Path) -> int:
     """The smallest heap above idle in which a boot that is in step gets to the end without a complaint."""
     whole = _boot(flash, How()).console
-    live = _boot(flash, How(watch=True, collect=True)).peak_bytes
+    live = _boot(flash, How(watch=True, weigh=True, collect=True)).peak_bytes
     return smallest(lambda limit: _boot(flash, How(free_bytes=limit)).console == whole, live)
 
 

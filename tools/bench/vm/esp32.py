@@ -86,8 +86,8 @@ class Partition:
         meter.ask(meter.MARK_VALID, 0)
 
 
-def watch():
-    """From now on `meter.on_flash` hears of every read, erase and program."""
+def watch(reads):
+    """From now on `meter.on_flash` hears of every erase and program, and with `reads` of every read."""
     read, write, control = Partition.readblocks, Partition.writeblocks, Partition.ioctl
 
     def readblocks(self, block, buffer, offset=0):
@@ -106,7 +106,9 @@ def watch():
             meter.on_flash(meter.ERASE, self._at + arg * _SECTOR_BYTES, _SECTOR_BYTES)
         return control(self, op, arg)
 
-    Partition.readblocks, Partition.writeblocks, Partition.ioctl = readblocks, writeblocks, ioctl
+    Partition.writeblocks, Partition.ioctl = writeblocks, ioctl
+    if reads:
+        Partition.readblocks = readblocks
 
 
 def raw_temperature():

@@ -11,14 +11,15 @@ _record = bytearray(16)
 _answer = bytearray(4)
 _to_desk = None
 _from_desk = None
+_weighing = False
 _collecting = False
 
 
-def connect(to_desk, from_desk, collecting):
-    """Records go to the one file, answers come from the other; with `collecting`, memory is looked at without what
-    only the garbage collector has not freed yet."""
-    global _to_desk, _from_desk, _collecting
-    _to_desk, _from_desk, _collecting = to_desk, from_desk, collecting
+def connect(to_desk, from_desk, weighing, collecting):
+    """Records go to the one file, answers come from the other. With `weighing`, operations are told with the heap that
+    is taken; with `collecting`, without what only the garbage collector has not freed yet."""
+    global _to_desk, _from_desk, _weighing, _collecting
+    _to_desk, _from_desk, _weighing, _collecting = to_desk, from_desk, weighing, collecting
 
 
 def tell(kind, one=0, two=0, three=0):
@@ -35,7 +36,7 @@ def ask(kind, one, two=0, three=0):
 
 
 def on_flash(kind, address, size_bytes):
-    """Tell of an operation, and how much of the heap is taken at that moment."""
+    """Tell of an operation, perhaps with how much of the heap is taken at that moment."""
     if _collecting:
         gc.collect()
-    tell(kind, address, size_bytes, gc.mem_alloc())
+    tell(kind, address, size_bytes, gc.mem_alloc() if _weighing else 0)

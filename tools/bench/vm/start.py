@@ -188,7 +188,7 @@ def _run(name):
             sys.print_exception(error)
 
 
-meter.connect(open(_power["to_desk"], "wb"), open(_power["from_desk"], "rb"), _power["collect"])
+meter.connect(open(_power["to_desk"], "wb"), open(_power["from_desk"], "rb"), _power["weigh"], _power["collect"])
 esp32.power_on(open(_power["flash"], "r+b"), tuple(tuple(entry) for entry in _power["table"]), _power["running"])
 chip.world = _power["world"]
 chip.reset = _reset
@@ -201,8 +201,9 @@ sys.modules["io"] = _Io()
 vfs.umount("/")
 _files = vfs.VfsPosix(_power["host_files"]) if _power["host_files"] else vfs.VfsLfs2(esp32.Partition("vfs"))
 if _power["watch"]:
-    esp32.watch()
-    sys.modules["select"] = _Select()
+    esp32.watch(_power["weigh"])
+    if _power["weigh"]:
+        sys.modules["select"] = _Select()
     _files = _Files(vfs.VfsLfs2(esp32.Partition("vfs")))  # anew, on the methods that are watched
 vfs.mount(_files, "/")
 sys.path[:] = ["", ".frozen", "/lib"]
