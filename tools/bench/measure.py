@@ -148,14 +148,14 @@ def live_bytes(contender: world.Contender) -> int:
     return max(boot.peak_bytes for boot in run.boots)
 
 
-def fits(contender: world.Contender, **limits: int) -> bool:
+def fits(contender: world.Contender, url: str = "", **limits: int) -> bool:
     """True when the update succeeds within `free_bytes` of heap or with no piece of it above `piece_bytes`."""
-    return update(contender, How(**limits)).succeeded
+    return update(contender, How(**limits), url).succeeded
 
 
-def peak_bytes(contender: world.Contender, guess_bytes: int) -> int:
-    """The smallest heap above idle in which the update succeeds; searched for around the guess."""
-    return smallest(lambda limit: fits(contender, free_bytes=limit), guess_bytes)
+def peak_bytes(contender: world.Contender, guess_bytes: int, url: str = "", step: int = BLOCK_BYTES) -> int:
+    """The smallest heap above idle, in steps, in which the update succeeds; searched for around the guess."""
+    return smallest(lambda limit: fits(contender, url, free_bytes=limit), guess_bytes, step=step)
 
 
 def largest_bytes(contender: world.Contender) -> int:
@@ -221,6 +221,16 @@ def cpu_s(contenders: Iterable[world.Contender], step_flash: Path | None) -> tup
             shutil.copy(contender.flash, flash)
             used[contender.name] = board.power_on(flash, How(host_files=True)).cpu_s
     return used, _boot(step_flash, How(host_files=True)).cpu_s if step_flash else 0.0
+
+
+def boot_cpu_s(step_flash: Path, contender: world.Contender, url: str) -> float:
+    """CPU seconds of one boot that is in step with the server at `url` (its own without one), up to the thermometer."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "flash.bin"
+        shutil.copy(step_flash, copy)
+        if url:
+            board.write_files(copy, contender.led_to(url))
+        return board.power_on(copy, How(host_files=True)).cpu_s
 
 
 def _boot(flash: Path, how: How) -> Boot:

@@ -109,7 +109,7 @@ def markdown(result: dict) -> str:
 
 def draw(result: dict, path: Path) -> None:
     """Write the picture: peak heap and CPU time of each contender, with the budgets."""
-    plot = _pyplot()
+    plot = pyplot()
     updates = result["updates"]
     names = list(updates)[::-1]
     figure, (heap, cpu) = plot.subplots(1, 2, figsize=(10, 0.36 * len(names) + 1.4), sharey=True, layout="constrained")
@@ -140,7 +140,7 @@ def save(figure, path: Path) -> None:
     """Write a figure as SVG, the same bytes for the same figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
-    _pyplot().close(figure)
+    pyplot().close(figure)
 
 
 def write_json(result: dict, path: Path) -> None:
@@ -154,7 +154,8 @@ def _colour(name: str) -> str:
     return _COLOURS[kind]
 
 
-def _pyplot():
+def pyplot():
+    """matplotlib, set up for pictures that come out the same for the same figures."""
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "thermometer", "svg.fonttype": "none", "font.family": "sans-serif"})
     from matplotlib import pyplot

@@ -29,6 +29,9 @@ DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", agent.DEVICE))
 """The agent that is measured."""
 
 _HERE = Path(__file__).parent
+_FIRST_SLOT_ADDRESS = 0x10000
+_SLOT_BYTES = 0x1C0000
+_VFS_BYTES = 0x70000
 _ACCEPT = "application/octet-stream, application/json;q=0.5"
 
 
@@ -46,10 +49,13 @@ class Contender:
 
 @contextlib.contextmanager
 def contenders(
-    names: tuple[str, ...] = CONTENDERS, old: bytes | None = None, new: bytes | None = None
+    names: tuple[str, ...] = CONTENDERS,
+    old: bytes | None = None,
+    new: bytes | None = None,
+    slot_bytes: int = _SLOT_BYTES,
 ) -> Iterator[dict[str, Contender]]:
     """These contenders by name, ready to be powered on, with servers that run as long as the block does. `old` is the
-    app they run (MicroPython 1.27.0), `new` the one they are to install (MicroPython 1.28.0)."""
+    app they run (MicroPython 1.27.0), `new` the one to install (MicroPython 1.28.0), in slots of `slot_bytes`."""
     old = firmware.app_image("1.27.0") if old is None else old
     new = firmware.app_image("1.28.0") if new is None else new
     with contextlib.ExitStack() as stack:
@@ -61,7 +67,7 @@ def contenders(
             form = _form(name)
             if form not in makers:
                 running = stack.enter_context(server.running(folder / form, firmware_form=form))
-                makers[form] = _Maker(folder / form, running, old, new, signed)
+                makers[form] = _Maker(folder / form, running, (old, new), signed, slot_bytes)
             made[name] = makers[form].make(name)
         yield made
 
@@ -75,14 +81,14 @@ def _form(name: str) -> str:
 class _Maker:
     """The server that answers in one form, and the boards that ask it."""
 
-    def __init__(self, folder: Path, running: server.Running, old: bytes, new: bytes, signed: tuple | None) -> None:
-        self._folder, self._running, self._old, self._new, self._signed = folder, running, old, new, signed
+    def __init__(self, folder: Path, running: server.Running, images: tuple, signed: tuple | None, slot_bytes: int):
+        self._folder, self._running, self._signed, self._slot_bytes = folder, running, signed, slot_bytes
+        self._old, self._new = images
         self._serials: set[str] = set()
         vendor = running.vendor
         self._template = vendor.create_template("Thermometer")["id"]
         self._product = vendor.create_product("Thermometer", self._template)["id"]
-        self._old_version = self._publish(old)
-        self._new_version = self._publish(new)
+        self._old_version, self._new_version = self._publish(self._old), self._publish(self._new)
         vendor.set_target(self._template, self._old_version)
 
     def make(self, name: str) -> Contender:
@@ -110,7 +116,9 @@ class _Maker:
         serial = _serial(name)
 
         def led_to(url: str) -> dict[str, bytes]:
-            own = factory.own_files(serial, url, wifi=WIFI, signing_keys=[key] if key else [])
+            # Reports come every second, so that a trial that fails does not keep the bench waiting.
+            keys = [key] if key else []
+            own = factory.own_files(serial, url, wifi=WIFI, signing_keys=keys, report_interval_s=1)
             return {"/config.json": own["/config.json"]}
 
         thing = self._activate(name)
@@ -128,7 +136,7 @@ class _Maker:
 
     def _flash(self, name: str, files: dict[str, bytes]) -> Path:
         path = self._folder / f"{name.replace(' ', '-')}.bin"
-        path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self._old))
+        path.write_bytes(_flash_image(files, self._old, self._slot_bytes))
         return path
 
     def _activate(self, name: str) -> dict:
@@ -163,6 +171,25 @@ HEADERS = {headers!r}
 DIGEST = {digest!r}
 """
     return compiled(source.encode(), "target.py")
+
+
+def _flash_image(files: dict[str, bytes], app: bytes, slot_bytes: int) -> bytes:
+    """A flash chip like the factory's, with slots of another size (and no boot loader, which the desk plays)."""
+    places = [(label, *numbers) for label, *numbers in factory.LAYOUT if label not in ("ota_0", "ota_1", "vfs")]
+    start = _FIRST_SLOT_ADDRESS
+    for label, kind, subtype, size in (
+        ("ota_0", 0, 0x10, slot_bytes),
+        ("ota_1", 0, 0x11, slot_bytes),
+        ("vfs", 1, 0x81, _VFS_BYTES),
+    ):
+        places.append((label, kind, subtype, start, size))
+        start += size
+    image = bytearray(b"\xff" * start)
+    table = factory.partition_table(places)
+    image[factory.TABLE_ADDRESS : factory.TABLE_ADDRESS + len(table)] = table
+    image[_FIRST_SLOT_ADDRESS : _FIRST_SLOT_ADDRESS + len(app)] = app
+    image[-_VFS_BYTES:] = factory.file_system(files, _VFS_BYTES)
+    return bytes(image)
 
 
 def compiled(source: bytes, name: str) -> bytes:
