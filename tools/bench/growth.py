@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import Progress
@@ -20,16 +20,17 @@ _FORMS = ("ours raw", "ours string")
 _KIB = 1024
 _IMAGE_BYTES = tuple(size * _KIB for size in (64, 128, 256, 512, 1024, 2048, 4064))
 _SLOT_BYTES = 4096 * _KIB
-_PIECE_BYTES = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
-_PIECES_IMAGE_BYTES = 64 * _KIB
+_PIECE_BYTES = (65536, 16384, 4096, 1024, 256, 64, 16, 4, 1)
+_PIECES_IMAGE_BYTES = 48 * _KIB
+_TINY_BYTES = 2048  # what the cost that does not grow is taken from
 _SERIES = {
     "JSON string, HTTP chunks": ("ours string", True),
     "JSON string, TCP segments": ("ours string", False),
     "raw, HTTP chunks": ("ours raw", True),
     "raw, TCP segments": ("ours raw", False),
 }
-_VERSION = "2" * 32
-_STEP_BYTES = 128
+_TINY_VERSION, _VERSION = "3" * 32, "2" * 32
+_STEP_BYTES = 256
 _REPEAT = 3
 _MARKS = {"ours raw": "#4477aa", "ours string": "#ee7733"}
 
@@ -61,12 +62,22 @@ def main() -> int:
 def over_sizes(progress: Progress) -> dict[str, list[dict]]:
     """The cost of an update per form, for each size of image."""
     found: dict[str, list[dict]] = {name: [] for name in _FORMS}
-    task = progress.add_task("image sizes", total=len(_IMAGE_BYTES))
-    for size_bytes in _IMAGE_BYTES:
-        old, new = make_image(1, 16 * _KIB), make_image(2, size_bytes)
-        with world.contenders(_FORMS, old, new, _SLOT_BYTES) as contenders:
+    task = progress.add_task("image sizes", total=len(_IMAGE_BYTES) + 1)
+    least = {}
+    for size_bytes in (_TINY_BYTES, *_IMAGE_BYTES):
+        with world.contenders(_FORMS, make_image(1, 16 * _KIB), make_image(2, size_bytes), _SLOT_BYTES) as contenders:
             for name, contender in contenders.items():
-                found[name].append({"size_bytes": size_bytes, **_cost(contender, "")})
+                if size_bytes == _TINY_BYTES:
+                    least[name] = _cpu_s(contender, "")
+                    continue
+                guess = found[name][-1]["peak_bytes"] if found[name] else 32 * _KIB
+                found[name].append(
+                    {
+                        "size_bytes": size_bytes,
+                        "peak_bytes": measure.peak_bytes(contender, guess, step=_STEP_BYTES),
+                        "cpu_s_per_mb": (_cpu_s(contender, "") - least[name]) / (size_bytes - _TINY_BYTES) * 1e6,
+                    }
+                )
         progress.advance(task)
     return found
 
@@ -75,31 +86,35 @@ def over_pieces(progress: Progress) -> dict[str, list[dict]]:
     """The cost of an update per form and kind of piece, for each size of piece."""
     found: dict[str, list[dict]] = {name: [] for name in _SERIES}
     task = progress.add_task("pieces", total=len(_PIECE_BYTES) * len(_SERIES))
-    old, new = make_image(1, 16 * _KIB), make_image(2, _PIECES_IMAGE_BYTES)
+    old, tiny, new = (make_image(1, 16 * _KIB), make_image(3, _TINY_BYTES), make_image(2, _PIECES_IMAGE_BYTES))
     with world.contenders(_FORMS, old, new) as contenders:
         for series, (name, chunked) in _SERIES.items():
             for size_bytes in _PIECE_BYTES:
                 pieces = Pieces(name.split()[1], size_bytes, chunked)
+                with serving(tiny, _TINY_VERSION, pieces) as url:
+                    least_s = _cpu_s(replace(contenders[name], image=tiny), url)
+                guess = found[series][-1]["peak_bytes"] if found[series] else 32 * _KIB
                 with serving(new, _VERSION, pieces) as url:
-                    found[series].append({"size_bytes": size_bytes, **_cost(contenders[name], url)})
+                    peak = measure.peak_bytes(contenders[name], guess, url, _STEP_BYTES)
+                    grown_s = _cpu_s(contenders[name], url) - least_s
+                found[series].append(
+                    {
+                        "size_bytes": size_bytes,
+                        "peak_bytes": peak,
+                        "cpu_s_per_mb": grown_s / (len(new) - len(tiny)) * 1e6,
+                    }
+                )
                 progress.advance(task)
     return found
 
 
-def _cost(contender: world.Contender, url: str) -> dict:
-    """Peak heap in bytes, and CPU seconds per MB of image without what any boot costs."""
-    with tempfile.TemporaryDirectory() as folder:
-        step_flash = Path(folder) / "flash.bin"
-        run = measure.update(contender, How(), url, step_flash)
-        if not run.succeeded:
-            raise BoardError(f"{contender.name}: the update failed:\n{run.boots[-1].console}")
-        peak = measure.peak_bytes(contender, 32 * _KIB, url, _STEP_BYTES)
-        used, idle = [], []
-        for _ in range(_REPEAT):
-            used.append(measure.update(contender, How(host_files=True), url).boots[0].cpu_s)
-            idle.append(measure.boot_cpu_s(step_flash, contender, url))
-    net = statistics.median(used) - statistics.median(idle)
-    return {"peak_bytes": peak, "cpu_s_per_mb": net / len(contender.image) * 1e6}
+def _cpu_s(contender: world.Contender, url: str) -> float:
+    """CPU seconds of one update, up to the reset."""
+    runs = [measure.update(contender, How(host_files=True), url) for _ in range(_REPEAT)]
+    for run in runs:
+        if run.boots[0].ended != "reset":
+            raise BoardError(f"{contender.name}: the update failed:\n{run.boots[0].console}")
+    return statistics.median(run.boots[0].cpu_s for run in runs)
 
 
 def draw(result: dict, path: Path) -> None:

@@ -82,7 +82,7 @@ def update(contender: world.Contender, how: How, url: str = "", keep: Path | Non
             chip = Flash(file)
             slot = next(entry for entry in partitions.read_table(chip) if entry[4] == "ota_1")
             succeeded = boots[0].ended == "reset" and chip.read(slot[2], len(contender.image)) == contender.image
-        if succeeded and contender.name in world.OURS:
+        if succeeded and contender.name in world.OURS and not how.host_files:
             boots.append(board.power_on(flash, How(**{**how.__dict__, "handover_scan": 2})))
             with flash.open("r+b", buffering=0) as file:
                 succeeded = bootloader.start(Flash(file)) == ("ota_1", "as before")
