@@ -14,6 +14,7 @@ from tools.twin.device import HEAP, VM
 
 FOLDER = world.ROOT / "build" / "bench"
 PICTURE = world.ROOT / "docs" / "performance.svg"
+PAGE = world.ROOT / "docs" / "performance.md"
 
 
 def main() -> int:
@@ -30,9 +31,10 @@ def main() -> int:
         return 1
     report.write_json(result, FOLDER / "bench.json")
     (FOLDER / "table.md").write_text(report.markdown(result))
+    report.put_into(PAGE, report.markdown(result))
     report.draw(result, PICTURE)
     report.show(result)
-    print(f"figures in {FOLDER.relative_to(world.ROOT)}/bench.json and table.md, picture in docs/{PICTURE.name}")
+    print(f"figures in {FOLDER.relative_to(world.ROOT)}/bench.json and table.md, picture and table in docs")
     return 0
 
 

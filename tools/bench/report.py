@@ -12,6 +12,7 @@ from tools.bench import world
 HEAP_BUDGET_BYTES = 32 * 1024
 CPU_BUDGET = 1.25
 
+_TABLE, _TABLE_END = "<!-- table -->", "<!-- end of table -->"
 _COLUMNS = (
     ("peak heap", "peak"),
     ("in use", "live"),
@@ -105,6 +106,13 @@ def markdown(result: dict) -> str:
     lines += ["", "| a boot that is in step | |", "| --- | ---: |"]
     lines += [f"| {name} | {text} |" for name, text in in_step_lines(result)]
     return "\n".join(lines) + "\n"
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the page's two marks."""
+    before, rest = page.read_text().split(_TABLE, 1)
+    after = rest.split(_TABLE_END, 1)[1]
+    page.write_text(f"{before}{_TABLE}\n{text}{_TABLE_END}{after}")
 
 
 def draw(result: dict, path: Path) -> None:
