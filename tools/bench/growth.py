@@ -18,10 +18,10 @@ RESULT = world.ROOT / "build" / "bench" / "growth.json"
 
 _FORMS = ("ours raw", "ours string")
 _KIB = 1024
-_IMAGE_BYTES = tuple(size * _KIB for size in (64, 128, 256, 512, 1024, 2048, 4064))
+_IMAGE_BYTES = tuple(size * _KIB for size in (64, 256, 1024, 2048, 4064))
 _SLOT_BYTES = 4096 * _KIB
-_PIECE_BYTES = (65536, 16384, 4096, 1024, 256, 64, 16, 4, 1)
-_PIECES_IMAGE_BYTES = 48 * _KIB
+_PIECE_BYTES = (65536, 4096, 256, 16, 1)
+_PIECES_IMAGE_BYTES = 32 * _KIB
 _TINY_BYTES = 2048  # what the cost that does not grow is taken from
 _SERIES = {
     "JSON string, HTTP chunks": ("ours string", True),
@@ -30,7 +30,7 @@ _SERIES = {
     "raw, TCP segments": ("ours raw", False),
 }
 _TINY_VERSION, _VERSION = "3" * 32, "2" * 32
-_STEP_BYTES = 256
+_STEP_BYTES = 512
 _REPEAT = 3
 _MARKS = {"ours raw": "#4477aa", "ours string": "#ee7733"}
 

@@ -212,7 +212,7 @@ def in_step_peak_bytes(flash: Path) -> int:
     return smallest(lambda limit: _boot(flash, How(free_bytes=limit)).console == whole, live)
 
 
-def cpu_s(contenders: Iterable[world.Contender], step_flash: Path | None) -> tuple[dict[str, float], float]:
+def cpu_s(contenders: Iterable[world.Contender], step_flash: Path) -> tuple[dict[str, float], float]:
     """CPU seconds of one update by each, up to the reset, and of one boot that is in step, up to the thermometer."""
     used = {}
     for contender in contenders:
@@ -220,17 +220,7 @@ def cpu_s(contenders: Iterable[world.Contender], step_flash: Path | None) -> tup
             flash = Path(folder) / "flash.bin"
             shutil.copy(contender.flash, flash)
             used[contender.name] = board.power_on(flash, How(host_files=True)).cpu_s
-    return used, _boot(step_flash, How(host_files=True)).cpu_s if step_flash else 0.0
-
-
-def boot_cpu_s(step_flash: Path, contender: world.Contender, url: str) -> float:
-    """CPU seconds of one boot that is in step with the server at `url` (its own without one), up to the thermometer."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "flash.bin"
-        shutil.copy(step_flash, copy)
-        if url:
-            board.write_files(copy, contender.led_to(url))
-        return board.power_on(copy, How(host_files=True)).cpu_s
+    return used, _boot(step_flash, How(host_files=True)).cpu_s
 
 
 def _boot(flash: Path, how: How) -> Boot:
@@ -245,7 +235,7 @@ def _held(boot: Boot) -> size.Weight:
     before = (boot.idle[0], *_names(boot.heap[0]))
     after = (boot.handover[0], *_names(boot.heap[1]))
     all_of_it = size.weight(before, after)
-    product = size.weigh_together(_PRODUCT)
+    product = size.weigh_alone(_PRODUCT)
     return size.Weight(
         all_of_it.heap_bytes - product.heap_bytes,
         all_of_it.name_bytes - product.name_bytes,

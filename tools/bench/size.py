@@ -55,11 +55,7 @@ def sizes() -> list[Size]:
         def size(path: str) -> Size:
             lines = sources[path.replace(".mpy", ".py")].count(b"\n")
             module = _module(path)
-            weight = None
-            if VM.exists():
-                needs = [name for name in _run(folder, [module])[2] if name != module]
-                weight = _weigh(folder, [module], needs)
-            return Size(module, lines, len(files[path]), weight)
+            return Size(module, lines, len(files[path]), _weigh(folder, [module]) if VM.exists() else None)
 
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(size, paths))
@@ -69,10 +65,10 @@ def _module(path: str) -> str:
     return path[1:].removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
 
 
-def weigh_together(modules: list[str]) -> Weight:
-    """What these modules of the agent and what they import take together."""
+def weigh_alone(modules: list[str]) -> Weight:
+    """What these modules take together, without the others that they import."""
     with _unpacked(agent.compiled_files(device=world.DEVICE)) as folder:
-        return _weigh(folder, modules, [])
+        return _weigh(folder, modules)
 
 
 @contextlib.contextmanager
@@ -85,7 +81,8 @@ def _unpacked(files: dict[str, bytes]) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _weigh(folder: Path, modules: list[str], needs: list[str]) -> Weight:
+def _weigh(folder: Path, modules: list[str]) -> Weight:
+    needs = [name for name in _run(folder, modules)[2] if name not in modules]
     before, after, _ = _run(folder, modules, needs)
     return weight(before, after)
 

@@ -3,7 +3,7 @@
 import gc
 import struct
 
-ERASE, PROGRAM, READ, POLL, RENAME, CREATE = 1, 2, 3, 4, 5, 6
+ERASE, PROGRAM, READ, POLL, RENAME, CREATE, SCAN = 1, 2, 3, 4, 5, 6, 7
 IDLE, HANDOVER, RESET, ENDED = 10, 11, 12, 13
 BOOT_SLOT, SET_BOOT, MARK_VALID = 20, 21, 22
 
@@ -23,9 +23,12 @@ def connect(to_desk, from_desk, weighing, collecting):
 
 
 def tell(kind, one=0, two=0, three=0):
-    """Send one record."""
+    """Send one record; ends the program when the desk has gone."""
     struct.pack_into("<IIII", _record, 0, kind, one, two, three)
-    _to_desk.write(_record)
+    try:
+        _to_desk.write(_record)
+    except OSError:
+        raise SystemExit
 
 
 def ask(kind, one, two=0, three=0):
@@ -33,6 +36,11 @@ def ask(kind, one, two=0, three=0):
     tell(kind, one, two, three)
     _from_desk.readinto(_answer)
     return struct.unpack("<I", _answer)[0]
+
+
+def wait_for_the_end():
+    """Wait until the desk has ended this process, or has gone itself."""
+    _from_desk.readinto(_answer)
 
 
 def on_flash(kind, address, size_bytes):

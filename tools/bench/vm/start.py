@@ -8,7 +8,6 @@ import gc
 import json
 import os
 import sys
-import time
 
 _power = json.loads(os.getenv("BENCH_POWER"))
 sys.path[1:1] = [_power["shims"]]
@@ -37,8 +36,8 @@ _heap = []  # what keeps parts of the heap from being used
 
 def _reset(cause):
     meter.tell(meter.RESET)
-    while True:  # until the desk has ended this process
-        time.sleep(1)
+    meter.wait_for_the_end()
+    raise SystemExit
 
 
 class _BufferedWriter:
@@ -122,6 +121,7 @@ class _Sensor(ds18x20.DS18X20):
 
     def scan(self):
         _Sensor.scans += 1
+        meter.tell(meter.SCAN)
         if _Sensor.scans == _power["handover_scan"]:
             _weigh(meter.HANDOVER)
         return super().scan()
@@ -218,5 +218,4 @@ _weigh(meter.IDLE)
 _run("boot.py")
 _run("main.py")
 meter.tell(meter.ENDED)
-while True:
-    time.sleep(1)
+meter.wait_for_the_end()
