@@ -67,6 +67,18 @@ mutants: $(READY)  ## Make mistakes in copies of the agent and show that the pro
 fleet: $(READY)  ## Let many thermometers come back at once, with jitter and without [N=1000 SEED=1]
 	@$(PY) -m tools.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg
 
+.PHONY: bench
+bench: $(READY) $(FIRMWARES)  ## What an update costs, next to other ways to update [REPEAT=9]: table, picture, build/bench
+	@$(PY) -m tools.bench $(if $(REPEAT),--repeat "$(REPEAT)")
+
+.PHONY: bench-growth
+bench-growth: $(READY) $(FIRMWARES)  ## What an update costs as the firmware grows, and in pieces of any size: picture, build/bench
+	@$(PY) -m tools.bench.growth
+
+.PHONY: size
+size: $(READY)  ## What each module of the agent takes on flash and heap
+	@$(PY) -m tools.bench.size
+
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs
 	@$(BIN)/ruff format --check .
