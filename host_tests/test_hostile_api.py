@@ -13,8 +13,32 @@ STATE = {"thingId": THING, "apiKey": KEY}
 CALLS = {"activate": ("thingId", "apiKey"), "target_version": ("id",), "current_version": ("id",)}
 WELL = {"thingId": "d" * 32, "apiKey": "e" * 32, "id": VERSION, "name": "2", "description": ""}
 
-NO_IDS = ["null", "true", "5", "-1.5e300", "1e999", "[]", "{}", '["a"]', '{"id": "a"}', '""', '"."', '".."', '"a/b"', '"a b"']
-NO_IDS += ['"a\\u0000"', '"a\\nX-Other: 1"', '"\\u00e4"', '"\\ud800"', '"\\u0661"', f'"{"x" * 65}"', f'"{"x" * 3000}"', "9" * 1000]
+NO_IDS = [
+    "null",
+    "true",
+    "5",
+    "-1.5e300",
+    "1e999",
+    "[]",
+    "{}",
+    '["a"]',
+    '{"id": "a"}',
+    '""',
+    '"."',
+    '".."',
+    '"a/b"',
+    '"a b"',
+]
+NO_IDS += [
+    '"a\\u0000"',
+    '"a\\nX-Other: 1"',
+    '"\\u00e4"',
+    '"\\ud800"',
+    '"\\u0661"',
+    f'"{"x" * 65}"',
+    f'"{"x" * 3000}"',
+    "9" * 1000,
+]
 NO_IDS += ['"a?b"', '"a%2f"', '"{serial}"', "[" * 200 + "]" * 200]
 
 
@@ -55,7 +79,9 @@ def test_id_stands_in_for_what_is_no_name(driver, server, value):
     assert call(driver, server, with_member("name", value), "target_version")["value"] == [VERSION, VERSION]
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "5", '"id"', "{}", '[{"id": "a"}]', '{"ID": "a"}', '{"id": "a", "id": 5}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "5", '"id"', "{}", '[{"id": "a"}]', '{"ID": "a"}', '{"id": "a", "id": 5}']
+)
 def test_what_is_no_such_object_is_refused(driver, server, text):
     for api in CALLS:
         assert call(driver, server, text, api)["code"] == "bad_answer"
