@@ -3,6 +3,7 @@
 GADGETKEEPER_FUZZ sets how many answers are generated, `make fuzz-net` makes it many.
 """
 
+import json
 import os
 
 import pytest
@@ -13,12 +14,12 @@ from host_tests.hostile.rig import Driver
 from host_tests.hostile.server import Server, answer
 from tools.twin.device import VM
 
-EXAMPLES = int(os.environ.get("GADGETKEEPER_FUZZ", 150))
+EXAMPLES = int(os.environ.get("GADGETKEEPER_FUZZ", 100))
 CODES = {"bad_answer", "body_cut", "no_answer", "stalled", "redirect"}
 
 sampled = settings(
     max_examples=EXAMPLES,
-    derandomize=EXAMPLES <= 150,
+    derandomize=EXAMPLES <= 100,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -26,24 +27,30 @@ sampled = settings(
 
 numbers = st.one_of(
     st.integers(-5, 40).map(str),
-    st.sampled_from(["", "0x5", "5 5", "5,5", "+5", "00005", "1e1", "\u0661", "9" * 9, "9" * 10, "9" * 400, "5\x00", "-0"]),
+    st.sampled_from(
+        ["", "0x5", "5 5", "5,5", "+5", "00005", "1e1", "\u0661", "9" * 9, "9" * 10, "9" * 400, "5\x00", "-0"]
+    ),
 )
 names = st.sampled_from(["Content-Length", "Transfer-Encoding", "Content-Type", "Connection", "Location", "ETag", "X"])
 values = st.one_of(
     numbers,
-    st.sampled_from(["chunked", "Chunked", "gzip", "identity", "close", "keep-alive", "/", "/x", "http://", "//x", "\xe4"]),
+    st.sampled_from(
+        ["chunked", "Chunked", "gzip", "identity", "close", "keep-alive", "/", "/x", "http://", "//x", "\xe4"]
+    ),
     st.text(max_size=20).filter(lambda text: "\n" not in text),
 )
 header = st.tuples(names, st.sampled_from([": ", ":", " : ", "", ":\t"]), values).map("".join)
 status = st.one_of(
-    st.sampled_from(["HTTP/1.1 200 OK", "HTTP/1.0 200 OK", "HTTP/1.1 100 C", "HTTP/1.1 204", "HTTP/1.1 302 F", "HTTP/2 200"]),
+    st.sampled_from(
+        ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK", "HTTP/1.1 100 C", "HTTP/1.1 204", "HTTP/1.1 302 F", "HTTP/2 200"]
+    ),
     st.text(max_size=30).filter(lambda text: "\n" not in text),
 )
 json_text = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=9,
-).map(lambda value: __import__("json").dumps(value).encode())
+).map(lambda value: json.dumps(value).encode())
 chunk = st.tuples(numbers, st.sampled_from(["\r\n", "\n", ";x\r\n", ""]), st.binary(max_size=20)).map(
     lambda parts: (parts[0] + parts[1]).encode() + parts[2] + b"\r\n"
 )
@@ -63,7 +70,9 @@ def answers(draw):
 
 @pytest.fixture(scope="module")
 def drivers(tmp_path_factory):
-    made = [Driver(name, tmp_path_factory.mktemp("fuzz")) for name in ("cpython", "vm", "vm-own")[: 3 if VM.exists() else 1]]
+    made = [
+        Driver(name, tmp_path_factory.mktemp("fuzz")) for name in ("cpython", "vm", "vm-own")[: 3 if VM.exists() else 1]
+    ]
     yield made
     for driver in made:
         driver.close()
