@@ -47,7 +47,12 @@ class Driver:
         program = [sys.executable] if runtime == "cpython" else [VM, "-X", f"heapsize={HEAP}"]
         arguments = [DRIVER, SHIMS, device, *(["own"] if runtime == "vm-own" else [])]
         self._process = subprocess.Popen(
-            [*program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",  # MicroPython passes on a lone surrogate as it came
         )
 
     def call(self, url: str, **order) -> dict:
