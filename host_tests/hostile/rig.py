@@ -18,8 +18,8 @@ HEAP = "48wK"
 HANG_S = 10
 
 HASTE = {
-    "reply.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 3000},
-    "client.py": {"_CONNECT_TIMEOUT_S": 1, "_HANDSHAKE_MS": 1500},
+    "reply.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 1500},
+    "client.py": {"_CONNECT_TIMEOUT_S": 1, "_HANDSHAKE_MS": 1000},
     "transport.py": {"_CONNECT_TIMEOUT_S": 1},
 }
 """The waits of the tests; the device's own are of the same kind, but longer."""
