@@ -118,6 +118,7 @@ def test_length_that_is_none(driver, server, length):
 BAD_HEADS = {
     "two lengths": head("Content-Length: 13", "Content-Length: 13") + b'{"id": "abc"}',
     "two different lengths": head("Content-Length: 5", "content-length: 13") + b'{"id": "abc"}',
+    "two codings": head("Transfer-Encoding: gzip", "Transfer-Encoding: chunked") + chunks(b'{"id": "abc"}'),
     "length and chunks": head("Content-Length: 13", "Transfer-Encoding: chunked") + chunks(b'{"id": "abc"}'),
     "gzip": head("Transfer-Encoding: gzip, chunked") + chunks(b'{"id": "abc"}'),
     "folded": head("Transfer-Encoding:", " chunked") + chunks(b'{"id": "abc"}'),

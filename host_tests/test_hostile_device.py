@@ -1,5 +1,4 @@
-"""A whole device between a server and whoever stands in the way: it says what is wrong, keeps its secrets, and gets there
-in the end."""
+"""A whole device, and somebody between it and its server: it says what is wrong, keeps its secrets, and gets there."""
 
 import re
 import socket
@@ -9,7 +8,7 @@ import pytest
 from world import make_image
 
 from host_tests.hostile.rig import HASTE, hasty_device
-from host_tests.hostile.server import Server, answer
+from host_tests.hostile.server import answer
 from tools import agent, factory, firmware
 from tools.server.serving import running
 from tools.twin import Twin
