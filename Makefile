@@ -59,6 +59,10 @@ powercut: $(READY)  ## Cut the power at every flash operation [STORY=… CUT="57
 	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
 	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120) --picture docs/powercut.svg)
 
+.PHONY: fuzz-net
+fuzz-net: $(READY)  ## Answer the device with many more generated answers than the suite does [EXAMPLES=5000]
+	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/test_hostile_fuzz.py
+
 .PHONY: mutants
 mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.mutants

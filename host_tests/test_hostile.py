@@ -8,7 +8,7 @@ import pytest
 from host_tests.hostile.rig import Driver
 from host_tests.hostile.server import HOLD, RESET, Server, answer, chunks
 
-RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm), pytest.param("vm-own", marks=pytest.mark.vm)]
+RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 PATIENCE_S = 3
 """More than any case needs with the waits of the rig; a process that hangs meets it."""
 
@@ -27,6 +27,16 @@ def driver(request, tmp_path_factory):
 def server():
     with Server([GOOD]) as server:
         yield server
+
+
+@pytest.mark.vm
+def test_vm_without_urequests(tmp_path, server):
+    driver = Driver("vm-own", tmp_path)
+    for script, code in ([[GOOD], None], [[GOOD[:-3]], "body_cut"], [[RESET], "no_answer"], [[HOLD], "stalled"]):
+        for order in ({}, {"method": "PUT", "data": "21.5"}):
+            assert call(driver, server, *script, **order).get("code") == code
+            assert b" /v1/x.json HTTP/1.1\r\n" in server.heard[0]
+    driver.close()
 
 
 def call(driver, server, *script, **order):
@@ -108,6 +118,7 @@ def test_length_that_is_none(driver, server, length):
 BAD_HEADS = {
     "two lengths": head("Content-Length: 13", "Content-Length: 13") + b'{"id": "abc"}',
     "two different lengths": head("Content-Length: 5", "content-length: 13") + b'{"id": "abc"}',
+    "two codings": head("Transfer-Encoding: gzip", "Transfer-Encoding: chunked") + chunks(b'{"id": "abc"}'),
     "length and chunks": head("Content-Length: 13", "Transfer-Encoding: chunked") + chunks(b'{"id": "abc"}'),
     "gzip": head("Transfer-Encoding: gzip, chunked") + chunks(b'{"id": "abc"}'),
     "folded": head("Transfer-Encoding:", " chunked") + chunks(b'{"id": "abc"}'),

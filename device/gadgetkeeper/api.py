@@ -104,8 +104,13 @@ class Api:
         if not isinstance(answer, dict):
             answer = {}
         first, second = (answer.get(member) for member in members)
-        if not is_id(second) and members[1] == "name":
-            second = first
+        secret = second
+        if members[1] == "name":
+            secret = self._state.get("apiKey")
+            if not is_id(second) or second == secret:
+                second = first
+        if first == secret:  # what is taken for an Id is shown on the console
+            first = None
         if is_id(first) and is_id(second):
             return str(first), str(second)
         wrong = RetryableError("bad_answer", "no " + members[is_id(first)])

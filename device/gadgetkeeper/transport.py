@@ -20,16 +20,8 @@ _LENGTH_MAX_DIGITS = const(9)
 _REDIRECTS_MAX = const(3)
 
 _KEPT_HEADERS = (
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "date",
-    "etag",
-    "location",
-    "retry-after",
-    "transfer-encoding",
+    " connection content-encoding content-length content-range content-type date etag location retry-after "
+    "transfer-encoding "
 )
 
 
@@ -179,7 +171,19 @@ def read_head(reply: Reply) -> None:
             if room < 0:
                 raise bad("too long")
             line = reply.line()
-            _keep_header(headers, line)
+            field, _, value = line.partition(b":")
+            value = value.strip()
+            try:
+                name = str(field, "utf-8").lower()
+                if f" {name} " not in _KEPT_HEADERS:
+                    continue
+                if name in headers and name[-6:] in ("length", "coding"):
+                    raise bad("length")
+                if name == "content-length" and (not value.isdigit() or len(value) > _LENGTH_MAX_DIGITS):
+                    raise bad("length")
+                headers[name] = str(value, "utf-8")
+            except ValueError:  # not UTF-8
+                raise bad("no HTTP")
     coding = headers.get("transfer-encoding")
     length = headers.get("content-length")
     if "content-encoding" in headers or (coding is not None and (coding.lower() != "chunked" or length)):
@@ -193,28 +197,16 @@ def read_head(reply: Reply) -> None:
         reply.kept = []
 
 
-def _keep_header(headers: dict, line: bytes) -> None:
-    field, _, value = line.partition(b":")
-    value = value.strip()
-    try:
-        name = str(field, "utf-8").lower()
-        if name in _KEPT_HEADERS:
-            if name[-6:] == "length" and (not value.isdigit() or len(value) > _LENGTH_MAX_DIGITS or name in headers):
-                raise bad("length")
-            headers[name] = str(value, "utf-8")
-    except ValueError:  # not UTF-8
-        raise bad("no HTTP")
-
-
 def _split(url: str) -> "tuple[str, str, int, str]":
     """Of an address: origin, host, port and path."""
     scheme, _, rest = url.partition("://")
     place, _, path = rest.partition("/")
-    host, colon, digits = place.partition(":")
+    host, _, digits = place.partition(":")
+    usual = {"http": 80, "https": 443}.get(scheme, 0)
     try:
-        port = int(digits) if colon else {"http": 80, "https": 443}[scheme]
-    except (ValueError, KeyError):
+        port = int(digits or usual)
+    except ValueError:
         port = 0
-    if not host or not 0 < port < 65536 or scheme not in ("http", "https"):
+    if not host or not usual or not 0 < port < 65536:
         raise FinalError("bad_server", url)
     return scheme + "://" + place, host, port, "/" + path

@@ -1,7 +1,8 @@
 """Calls servers as told, one JSON line per call, on either runtime: `driver.py SHIMS DEVICE [own]`.
 
 A call is {"url", "method", "data", "headers", "read", "ca", "keep"}: `read` is "json", "body" or "none"; `keep` goes on
-with the session of the call before. What came out is a line of JSON, too. With "own", http:// does without urequests.
+with the session of the call before. With "api", that method of `Api` is called, with "arguments", for the thing in
+"state". What came out is a line of JSON, too. With "own", http:// does without urequests.
 """
 
 import sys
@@ -22,6 +23,7 @@ elif sys.argv[3:] != ["own"]:
 
     sys.modules["urequests"] = requests
 
+from gadgetkeeper.api import Api  # noqa: E402
 from gadgetkeeper.errors import AgentError, FinalError  # noqa: E402
 from gadgetkeeper.transport import Session  # noqa: E402
 
@@ -48,6 +50,9 @@ def call(order):
     result = {}
     reply = None
     try:
+        if "api" in order:
+            api = Api(order["url"], _session, order["state"])
+            return {"value": getattr(api, order["api"])(*order.get("arguments", []))}
         data = order.get("data")
         reply = _session.request(
             order.get("method", "GET"), order["url"], data=data and data.encode(), headers=order.get("headers")
