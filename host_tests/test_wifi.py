@@ -80,7 +80,7 @@ def test_network_is_joined_and_the_server_asked(tmp_path, world, known):
 
 @pytest.mark.vm
 def test_network_lost_while_the_thermometer_runs_is_joined_again(tmp_path):
-    world = {"home": {"password": "s3cret-1", "away_ms": [1500, 3000]}}
+    world = {"home": {"password": "s3cret-1", "away": [5, 10]}}
     script = Script()
     try:
         console = power_on(
