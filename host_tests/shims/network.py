@@ -32,7 +32,8 @@ class WLAN:
 
     The world's "wifi" is {name: password}, or {name: {...}} with "password" and, as wanted: "reasons", those of the
     first attempts, which fail; "wrong", the reasons that a wrong password gives, the last one for good; "address",
-    False when nobody gives one; "away_ms", [from, to] since power-on, when it is switched off."""
+    False when nobody gives one; "away", [from, to], when it is switched off, counted in calls of `isconnected`, so that
+    a slow machine changes nothing."""
 
     IF_STA, IF_AP = STA_IF, AP_IF
     PM_NONE, PM_PERFORMANCE, PM_POWERSAVE = 0, 1, 2
@@ -55,6 +56,7 @@ class WLAN:
         _station.disconnect()
 
     def isconnected(self):
+        _station.looks += 1
         _station.advance()
         return _station.has_address
 
@@ -112,7 +114,7 @@ class _Station:
         self._reason = 0  # of the last disconnection: a later attempt does not forget it, only an address does
         self._lost = 0  # disconnections since `connect`, counted when reconnects are limited
         self._tries = {}
-        self._first_ms = time.ticks_ms()
+        self.looks = 0
         self._left_ms = None  # when the driver has given up what it was told to leave
 
     def start(self):
@@ -174,7 +176,7 @@ class _Station:
         while self.attempt and time.ticks_diff(time.ticks_ms(), self._due_ms) >= 0:
             name, _ = self.attempt
             self.attempt = None
-            reason = self._refusal(self._due_ms)
+            reason = self._refusal()
             if reason:
                 self._disconnected(reason, self._due_ms)
                 continue
@@ -182,7 +184,7 @@ class _Station:
             if self.address or _access_point(name).get("address", True):
                 self.has_address = True
                 self._reason = 0
-        if self.joined and self._is_away(self._network[0], time.ticks_ms()):
+        if self.joined and self._is_away(self._network[0]):
             self._disconnected(STAT_BEACON_TIMEOUT, time.ticks_ms())
 
     def _begin(self, now_ms):
@@ -201,10 +203,10 @@ class _Station:
     def _tries_left(self):
         return self.config["reconnects"] < 0 or self._lost < self.config["reconnects"] + 1
 
-    def _refusal(self, now_ms):
+    def _refusal(self):
         """Why the access point, or its absence, ends this attempt; 0 when it does not."""
         name, key = self._network
-        if name not in chip.world["wifi"] or self._is_away(name, now_ms):
+        if name not in chip.world["wifi"] or self._is_away(name):
             return STAT_NO_AP_FOUND
         point = _access_point(name)
         tried = self._tries[name] = self._tries.get(name, 0) + 1
@@ -220,9 +222,9 @@ class _Station:
             return wrong[min(tried, len(wrong)) - 1]
         return 0
 
-    def _is_away(self, name, now_ms):
-        start_ms, end_ms = _access_point(name).get("away_ms", (0, 0))
-        return start_ms <= time.ticks_diff(now_ms, self._first_ms) < end_ms
+    def _is_away(self, name):
+        first, last = _access_point(name).get("away", (0, 0))
+        return first <= self.looks < last
 
 
 def _access_point(name):
