@@ -8,7 +8,7 @@ modules it needs into memory, and lets go of them: what the agent holds, the fir
 import board
 from gadgetkeeper import forget
 from gadgetkeeper.console import bar, say, step
-from gadgetkeeper.errors import AgentError
+from gadgetkeeper.errors import AgentError, FinalError
 
 
 def provision(settings: dict, state: dict, doubt: bool) -> None:
@@ -136,7 +136,8 @@ def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]"
             again = failures + 1  # should another board have this serial number, they must not take turns for ever
         failures = again
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
-        failures += 1
+        # What is final stays so until somebody has changed something: no hurry.
+        failures = 0 if isinstance(error, FinalError) else failures + 1
         problem = error
         asked_s = getattr(error, "retry_after_s", None)
     from gadgetkeeper.retry import pause_s
