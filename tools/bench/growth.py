@@ -21,7 +21,8 @@ _KIB = 1024
 _IMAGE_BYTES = tuple(size * _KIB for size in (64, 256, 1024, 2048, 4064))
 _SLOT_BYTES = 4096 * _KIB
 _PIECE_BYTES = (65536, 4096, 256, 16, 1)
-_PIECES_IMAGE_BYTES = 32 * _KIB
+_SMALL_BYTES = 32 * _KIB  # the image in pieces for which the peak is searched
+_LARGE_BYTES = 1024 * _KIB  # the one for CPU time, unless its pieces would be more than the small one's bytes
 _TINY_BYTES = 2048  # what the cost that does not grow is taken from
 _SERIES = {
     "JSON string, HTTP chunks": ("ours string", True),
@@ -29,7 +30,7 @@ _SERIES = {
     "raw, HTTP chunks": ("ours raw", True),
     "raw, TCP segments": ("ours raw", False),
 }
-_TINY_VERSION, _VERSION = "3" * 32, "2" * 32
+_VERSION = "2" * 32
 _STEP_BYTES = 512
 _REPEAT = 3
 _MARKS = {"ours raw": "#4477aa", "ours string": "#ee7733"}
@@ -86,22 +87,25 @@ def over_pieces(progress: Progress) -> dict[str, list[dict]]:
     """The cost of an update per form and kind of piece, for each size of piece."""
     found: dict[str, list[dict]] = {name: [] for name in _SERIES}
     task = progress.add_task("pieces", total=len(_PIECE_BYTES) * len(_SERIES))
-    old, tiny, new = (make_image(1, 16 * _KIB), make_image(3, _TINY_BYTES), make_image(2, _PIECES_IMAGE_BYTES))
-    with world.contenders(_FORMS, old, new) as contenders:
+    tiny, small = make_image(3, _TINY_BYTES), make_image(2, _SMALL_BYTES)
+    with world.contenders(_FORMS, make_image(1, 16 * _KIB), small) as contenders:
         for series, (name, chunked) in _SERIES.items():
             for size_bytes in _PIECE_BYTES:
                 pieces = Pieces(name.split()[1], size_bytes, chunked)
-                with serving(tiny, _TINY_VERSION, pieces) as url:
-                    least_s = _cpu_s(replace(contenders[name], image=tiny), url)
                 guess = found[series][-1]["peak_bytes"] if found[series] else 32 * _KIB
-                with serving(new, _VERSION, pieces) as url:
+                with serving(small, _VERSION, pieces) as url:
                     peak = measure.peak_bytes(contenders[name], guess, url, _STEP_BYTES)
-                    grown_s = _cpu_s(contenders[name], url) - least_s
+                large = make_image(4, min(_LARGE_BYTES, _SMALL_BYTES * size_bytes))
+                cpu_s = []
+                for image in (tiny, large):
+                    with serving(image, _VERSION, pieces) as url:
+                        cpu_s.append(_cpu_s(replace(contenders[name], image=image), url))
+                grown_s = cpu_s[1] - cpu_s[0]
                 found[series].append(
                     {
                         "size_bytes": size_bytes,
                         "peak_bytes": peak,
-                        "cpu_s_per_mb": grown_s / (len(new) - len(tiny)) * 1e6,
+                        "cpu_s_per_mb": grown_s / (len(large) - len(tiny)) * 1e6,
                     }
                 )
                 progress.advance(task)

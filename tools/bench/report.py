@@ -112,7 +112,7 @@ def put_into(page: Path, text: str) -> None:
     """Replace what stands between the page's two marks."""
     before, rest = page.read_text().split(_TABLE, 1)
     after = rest.split(_TABLE_END, 1)[1]
-    page.write_text(f"{before}{_TABLE}\n{text}{_TABLE_END}{after}")
+    page.write_text(f"{before}{_TABLE}\n\n{text}\n{_TABLE_END}{after}")
 
 
 def draw(result: dict, path: Path) -> None:
@@ -136,7 +136,7 @@ def draw(result: dict, path: Path) -> None:
     heap.set_yticks(range(len(names)), names)
     heap.axvline(HEAP_BUDGET_BYTES / 1024, color=_COLOURS["budget"], linewidth=1)
     heap.set_title("peak heap above idle, code included (KiB)", fontsize=10)
-    cpu.set_title("CPU time, multiples of the floor's (pale: what every boot costs)", fontsize=10)
+    cpu.set_title("CPU, multiples of the floor's (pale: any boot's)", fontsize=10)
     cpu.axvline(CPU_BUDGET, color=_COLOURS["budget"], linewidth=1)
     for axes in (heap, cpu):
         axes.margins(x=0.14)
