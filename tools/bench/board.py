@@ -46,7 +46,7 @@ class How:
     collect: bool = False  # ... after a garbage collection
     free_bytes: int = 0  # the heap that is left above idle, in one piece; 0: all
     piece_bytes: int = 0  # the largest free piece of the heap above idle; 0: all in one
-    handover_scan: int = 1  # the reading of the sensor at which the thermometer has taken over
+    handover: int = 1  # the import of the thermometer at which it has taken over
     show_heap: bool = False  # have the names and the heap's map described at idle and at the hand-over
     host_files: bool = False  # files from a folder: a board reads its littlefs in C, this VM would in Python
 
@@ -136,6 +136,7 @@ def _started(flash: Path, running: str, table: list, how: How) -> Iterator[tuple
             "world": WORLD,
             "to_desk": to_desk,
             "from_desk": from_desk,
+            "rom_names": names.in_rom(),
             **how.__dict__,
         }
         if how.host_files:

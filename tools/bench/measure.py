@@ -21,7 +21,7 @@ BLOCK_BYTES = 32
 SECTOR_BYTES = 4096
 
 # What stays when the agent has gone: the product. Its own needs are not the agent's.
-_PRODUCT = ["board", "thermometer"]
+_PRODUCT = ["board", "life"]
 _HEAP_BYTES = 280_000  # of the VM's, above idle
 
 
@@ -83,7 +83,7 @@ def update(contender: world.Contender, how: How, url: str = "", keep: Path | Non
             slot = next(entry for entry in partitions.read_table(chip) if entry[4] == "ota_1")
             succeeded = boots[0].ended == "reset" and chip.read(slot[2], len(contender.image)) == contender.image
         if succeeded and contender.name in world.OURS and not how.host_files:
-            boots.append(board.power_on(flash, How(**{**how.__dict__, "handover_scan": 2})))
+            boots.append(board.power_on(flash, How(**{**how.__dict__, "handover": 2})))
             with flash.open("r+b", buffering=0) as file:
                 succeeded = bootloader.start(Flash(file)) == ("ota_1", "as before")
         if keep:

@@ -118,7 +118,7 @@ class _Maker:
         def led_to(url: str) -> dict[str, bytes]:
             # Reports come every second, so that a trial that fails does not keep the bench waiting.
             keys = [key] if key else []
-            own = factory.own_files(serial, url, wifi=WIFI, signing_keys=keys, report_interval_s=1)
+            own = factory.own_files(serial, url, wifi=WIFI, signing_keys=keys, report_interval_s=1, start_spread_s=0)
             return {"/config.json": own["/config.json"]}
 
         thing = self._activate(name)

@@ -4,6 +4,7 @@ What to run and how to measure is in BENCH_POWER. "Idle" is the moment before bo
 that a board has in its firmware imported, the garbage collected.
 """
 
+import builtins
 import gc
 import json
 import os
@@ -115,16 +116,25 @@ class _Files:
 
 
 class _Sensor(ds18x20.DS18X20):
-    """The thermometer's sensor; its reading number `handover_scan` is where the thermometer takes over."""
-
-    scans = 0
+    """The thermometer's sensor."""
 
     def scan(self):
-        _Sensor.scans += 1
         meter.tell(meter.SCAN)
-        if _Sensor.scans == _power["handover_scan"]:
-            _weigh(meter.HANDOVER)
         return super().scan()
+
+
+_import = builtins.__import__
+_handovers = 0
+
+
+def _import_and_see(name, *more):
+    """Import; when the product is imported for the time number `handover`, the agent has just handed over."""
+    global _handovers
+    if name == "thermometer":
+        _handovers += 1
+        if _handovers == _power["handover"]:
+            _weigh(meter.HANDOVER)
+    return _import(name, *more)
 
 
 def _weigh(kind):
@@ -194,6 +204,7 @@ chip.world = _power["world"]
 chip.reset = _reset
 chip.tell = lambda message: None
 ds18x20.DS18X20 = _Sensor
+builtins.__import__ = _import_and_see
 for _module in (ds18x20, esp32, machine, network, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
@@ -208,6 +219,9 @@ if _power["watch"]:
 vfs.mount(_files, "/")
 sys.path[:] = ["", ".frozen", "/lib"]
 sys.argv[:] = []
+for _name in _power["rom_names"]:
+    hasattr(gc, _name)  # interned: what a board has in ROM costs nothing there
+del _power["rom_names"]
 gc.collect()
 gc.collect()
 if _power["free_bytes"]:
