@@ -261,8 +261,8 @@ def test_calls_of_one_session_use_one_connection(driver, ca, ca_file):
     "first",
     [
         [answer(b"{}", headers=["Connection: close"])],
-        [answer(b"{}", headers=["Connection: Close"]), HOLD],
-        [answer(b"{}").replace(b"HTTP/1.1", b"HTTP/1.0"), HOLD],
+        [answer(b"{}", headers=["Connection: Close"]), NEXT],
+        [answer(b"{}").replace(b"HTTP/1.1", b"HTTP/1.0"), NEXT],
         [b"HTTP/1.1 200 OK\r\n\r\n{}"],
         [answer(b"{}")],
         [answer(b"{}"), 0.05, RESET],
