@@ -207,7 +207,6 @@ def test_https_without_ca_says_nothing_to_anybody(driver, ca):
     [
         ([HOLD], "tls_stalled"),
         ([b"\x16", HOLD], "tls_stalled"),
-        ([RESET], "tls_failed"),
         ([0.05, RESET], "tls_failed"),
         ([], "tls_failed"),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n", HOLD], "tls_failed"),
