@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from host_tests.hostile.rig import Driver
-from host_tests.hostile.server import HOLD, NEXT, RESET, Server, answer
+from host_tests.hostile.server import HOLD, NEXT, RESET, UNWRAP, Server, answer
 
 RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 KEY = "0123456789abcdef0123456789abcdef"
@@ -241,6 +241,15 @@ def test_body_cut_inside_tls(driver, ca, ca_file):
         assert call(driver, server, ca_file, read="body")["code"] == "stalled"
         server.play([whole])
         assert call(driver, server, ca_file, read="body")["body"] == [100_000, 0]
+
+
+@pytest.mark.parametrize("ends", [[], [UNWRAP]])
+def test_body_that_ends_with_the_connection(driver, ca, ca_file, ends):
+    body = b'{"id": "' + b"x" * 3000 + b'"}'
+    with Server([b"HTTP/1.1 200 OK\r\n\r\n" + body, *ends], tls=context(ca.issue_cert("localhost"))) as server:
+        result = call(driver, server, ca_file)
+        assert result.get("json") == {"id": "x" * 3000}, result
+        assert call(driver, server, ca_file, read="body")["body"][0] == len(body)
 
 
 # One connection for the calls of one session
