@@ -22,6 +22,7 @@ def open_connection(host: str, port: int, ca: "str | None", message: bytes):
     context = None if ca is None else _context(host, ca)
     address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     plain = socket.socket(address[0], socket.SOCK_STREAM)
+    raw = None
     try:
         plain.settimeout(_CONNECT_TIMEOUT_S)
         plain.connect(address[-1])
@@ -34,7 +35,7 @@ def open_connection(host: str, port: int, ca: "str | None", message: bytes):
         return raw
     except BaseException as error:
         plain.close()
-        if not context or isinstance(error, AgentError):
+        if not raw or not context or isinstance(error, AgentError):
             raise
         raise _refusal(host, ca, error)
 
@@ -108,4 +109,4 @@ def _refusal(host: str, ca: object, error: BaseException) -> RetryableError:
     ):
         if words in str(error):  # as mbedTLS words it
             return RetryableError(code, host, ca, "{}-{:02}-{:02}".format(*time.localtime()))
-    return RetryableError("tls_failed", host, reason(error))
+    return RetryableError("tls_failed", host, str(error).strip() if isinstance(error, ValueError) else reason(error))

@@ -110,11 +110,13 @@ class Reply:
                     raise bad("too long")
         if self.left == 0:
             return 0
-        count = self._receive(view if self.left is None else view[: self.left])
         if self.left is None:
+            # MicroPython's TLS shows its end once, and not when the same read has brought bytes: so they come singly.
+            count = self._receive(view if hasattr(self.raw, "connect") else view[:1])
             if count == 0:  # the end or a cut: the content must show which
                 self.left = 0
             return count
+        count = self._receive(view[: self.left])
         if count == 0:
             raise self._cut(self.left)
         self.left -= count

@@ -14,12 +14,14 @@ HOLD_S = 20
 RESET = "reset"
 HOLD = "hold"
 NEXT = "next"
+UNWRAP = "unwrap"
 
 
 class Server:
     """Answers every request by the next of `scripts`, the last one for ever. A script is a list: bytes to send, seconds
     to sleep, RESET (the connection ends with a TCP reset), HOLD (it stays open until the client goes), NEXT (the next
-    request on the same connection is heard). At its end the connection is closed in peace.
+    request on the same connection is heard), UNWRAP (TLS ends, TCP stays open until the client goes). At its end the
+    connection is closed in peace.
 
     `heard` is all requests as they came, `connections` how many there were."""
 
@@ -104,6 +106,8 @@ class Server:
             elif act == HOLD:
                 while connection.recv(65536):
                     pass
+            elif act == UNWRAP:
+                connection.unwrap()
             elif act == NEXT:
                 return True
             else:
