@@ -35,8 +35,18 @@ demo: $(READY) $(FIRMWARES)  ## The whole scenario, from power-on to confirmed [
 	@$(PY) -m tools.demo $(if $(FIRMWARE),--firmware "$(FIRMWARE)")
 
 .PHONY: twin
-twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
-	@$(PY) -m tools.twin --serial "$(SERIAL)" --server "$(SERVER)" --flash "$(FLASH)" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
+twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
+	@$(PY) -m tools.twin $(if $(IMAGE),--image "$(IMAGE)",--serial "$(SERIAL)" --server "$(SERVER)") --flash "$(or $(FLASH),$(if $(IMAGE),build/twin.bin))" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
+
+# What makes a thermometer. Names and passwords go through the environment: neither the shell nor `ps` sees them.
+FIRMWARE_IMAGE = $(or $(FIRMWARE),build/firmware/micropython-1.27.0.bin)
+ORDER = --firmware "$(FIRMWARE_IMAGE)" --server "$(SERVER)" --wifi-ssid="$${WIFI_SSID:-}" $(if $(BOOTLOADER),--bootloader "$(BOOTLOADER)") \
+  $(if $(CA),--ca "$(CA)") $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(VERSION_ID),--version-id "$(VERSION_ID)") \
+  $(if $(CONFIG),--config "$(CONFIG)") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)")
+
+.PHONY: factory
+factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… WIFI_SSID=… WIFI_PASSWORD=… OUT=build/….bin [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CONFIG=….json] [FLASH_SIZE=4MB]
+	@$(PY) -m tools.factory image --serial="$(SERIAL)" $(ORDER) --out "$(OUT)"
 
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
