@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,9 +41,9 @@ def read_image(data: bytes, name: str) -> Image:
     if chip != CHIP_ID:
         raise ImageError(f"{name} is for the {chip_name(chip)}, not for the ESP32")
     try:
-        with quiet():
-            image = LoadFirmwareImage(CHIP, data)
-            checksum = image.calculate_checksum()
+        silence()
+        image = LoadFirmwareImage(CHIP, data)
+        checksum = image.calculate_checksum()
     except (FatalError, EOFError, IndexError, ValueError, OSError) as error:
         raise ImageError(f"{name} is damaged: {_sentence(error)}") from error
     except Exception as error:  # esptool unpacks without looking: a cut image is a struct.error
@@ -71,7 +70,8 @@ def key_digest(path: Path) -> str:
     import espsecure
 
     public_key(path)
-    with TemporaryDirectory() as folder, path.open("rb") as file, quiet():
+    silence()
+    with TemporaryDirectory() as folder, path.open("rb") as file:
         output = Path(folder) / "digest"
         espsecure.digest_sbv2_public_key(file, str(output))
         return output.read_bytes().hex()
@@ -117,12 +117,12 @@ def attach_signature(app: bytes, public: Path, signature: Path) -> bytes:
     return _sign(app, {"pub_key": [public], "signature": [signature]})
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """Keep what Espressif's tools print off the console; yields it."""
-    heard = io.StringIO()
-    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
-        yield heard
+def silence() -> None:
+    """Keep what Espressif's tools say off the console, from now on. (Redirecting the console would take the words of
+    other threads with it.)"""
+    from esptool.logger import log
+
+    log.set_verbosity("silent")
 
 
 def _sign(app: bytes, files: dict[str, list[Path]]) -> bytes:
@@ -136,16 +136,16 @@ def _sign(app: bytes, files: dict[str, list[Path]]) -> bytes:
         data.name = "image"  # espsecure compares it with the output's name
         arguments = {"keyfile": [], "pub_key": [], "signature": [], **opened}
         try:
-            with quiet():
-                espsecure.sign_data(
-                    "2",
-                    output=str(output),
-                    append_signatures=False,
-                    hsm=False,
-                    hsm_config=None,
-                    datafile=data,
-                    **arguments,
-                )
+            silence()
+            espsecure.sign_data(
+                "2",
+                output=str(output),
+                append_signatures=False,
+                hsm=False,
+                hsm_config=None,
+                datafile=data,
+                **arguments,
+            )
         except (FatalError, ValueError) as error:
             raise ImageError(f"espsecure does not sign: {_sentence(error)}") from error
         return output.read_bytes()

@@ -129,9 +129,9 @@ def assemble(parts: Parts, files: dict[str, bytes], flash_bytes: int = FLASH_BYT
         (vfs.address, file_system(files, vfs.size)),
     ]
     size = next(name for name, size_bytes in FLASH_SIZES.items() if size_bytes == flash_bytes)
-    with espressif.quiet():
-        # Sets the flash size in the boot loader's header, where ESP-IDF takes it from, and renews its SHA-256.
-        return merge_bin(pieces, espressif.CHIP, flash_size=size, pad_to_size=size)
+    espressif.silence()
+    # Sets the flash size in the boot loader's header, where ESP-IDF takes it from, and renews its SHA-256.
+    return merge_bin(pieces, espressif.CHIP, flash_size=size, pad_to_size=size)
 
 
 def _mounted(vfs: bytes) -> LittleFS:
