@@ -48,6 +48,12 @@ ORDER = --firmware "$(FIRMWARE_IMAGE)" --server "$(SERVER)" --wifi-ssid="$${WIFI
 factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… WIFI_SSID=… WIFI_PASSWORD=… OUT=build/….bin [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CONFIG=….json] [FLASH_SIZE=4MB]
 	@$(PY) -m tools.factory image --serial="$(SERIAL)" $(ORDER) --out "$(OUT)"
 
+.PHONY: publish
+publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
+	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
+	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
+	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
 	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)"
