@@ -48,6 +48,22 @@ ORDER = --firmware "$(FIRMWARE_IMAGE)" --server "$(SERVER)" --wifi-ssid="$${WIFI
 factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… WIFI_SSID=… WIFI_PASSWORD=… OUT=build/….bin [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CONFIG=….json] [FLASH_SIZE=4MB]
 	@$(PY) -m tools.factory image --serial="$(SERIAL)" $(ORDER) --out "$(OUT)"
 
+BOARD = --port="$(PORT)" $(if $(BAUD),--baud "$(BAUD)") $(if $(filter-out 0,$(ERASE)),--erase) $(if $(filter-out 0,$(REUSE)),--reuse) $(RECORDING)
+RECORDING = $(if $(RECORD),--record "$(RECORD)")
+
+.PHONY: flash
+flash: $(READY)  ## Write a flash image to a board: PORT=/dev/ttyUSB0 IMAGE=build/….bin [ERASE=1] [BAUD=460800] [REUSE=1] [RECORD=manufacturing.jsonl]
+	@$(PY) -m tools.factory flash --image "$(IMAGE)" $(BOARD)
+
+.PHONY: batch
+batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0]
+	@$(PY) -m tools.factory batch --serials "$(SERIALS)" $(ORDER) --out "$(OUT)" $(if $(PRODUCT),--product="$${PRODUCT}") \
+	  $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)") $(if $(filter 0,$(REGISTER)),--no-register) $(RECORDING)
+
+.PHONY: flash-batch
+flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUSB0 BATCH=build/batch [COUNT=1] [ERASE=1] [BAUD=460800] [REUSE=1] [RELEASE=serial of a lost board]
+	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
+
 .PHONY: publish
 publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
 	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \

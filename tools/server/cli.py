@@ -75,8 +75,13 @@ def add_connection(
     parser.add_argument(
         "--ca", type=_trust, metavar="FILE", default=ca_default, help="PEM file with the CA that an https server has"
     )
+    add_password_file(parser, password_file_default)
+
+
+def add_password_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Give the parser the option that says where the vendor's password is, for `open_vendor`."""
     what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
-    parser.add_argument("--password-file", type=Path, metavar="FILE", default=password_file_default, help=what)
+    parser.add_argument("--password-file", type=Path, metavar="FILE", default=default, help=what)
 
 
 def open_vendor(options: argparse.Namespace) -> Vendor:
@@ -126,7 +131,9 @@ def _parser() -> Parser:
     creating.add_argument("--template", required=True, metavar="TEMPLATE")
     creating.add_argument("--description", default="")
     command(product, "list", commands.list_products)
-    adding = command(group("serial", "add serial numbers to a product"), "add", commands.add_serials, "product")
+    serial = group("serial", "add to a product, list")
+    command(serial, "list", commands.list_serials, "product")
+    adding = command(serial, "add", commands.add_serials, "product")
     adding.add_argument("serials", nargs="*", metavar="SERIAL")
     adding.add_argument("--file", type=_file, help="more of them, one per line")
     template = group("template", "create, list")

@@ -49,6 +49,12 @@ def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     print(f"{len(serials)} serial number{'s' * (len(serials) > 1)} added to {product['name']}")
 
 
+def list_serials(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the serial numbers registered under a product."""
+    product = pick("product", vendor.products(), options.product)
+    _show(("serial number",), [(serial,) for serial in vendor.serials(product["id"])])
+
+
 def create_template(vendor: Vendor, options: argparse.Namespace) -> None:
     """Create a template."""
     template = vendor.create_template(options.name, options.description)
