@@ -25,16 +25,16 @@ _ROM_VALUE = 0x20120707  # by this esptool tells the ROM's answer to SYNC from t
 
 class DownloadMode:
     """The board. `flash` is what lies on it; `asked` lists the commands. `break_at` is how many blocks of data it takes
-    before its plug is pulled; with `bad_bit`, one bit on its flash does not take what is written."""
+    before its plug is pulled; with `is_worn`, one byte of its flash does not take what is written."""
 
-    def __init__(self, mac="24:6f:28:00:00:01", flash_mib=4, chip="ESP32", break_at=None, bad_bit=False) -> None:
+    def __init__(self, mac="24:6f:28:00:00:01", flash_mib=4, chip="ESP32", break_at=None, is_worn=False) -> None:
         self.mac = bytes.fromhex(mac.replace(":", ""))
         self.flash = bytearray(b"\x00" * (flash_mib << 20))
         self.asked: list[int] = []
         self._flash_id = (0x13 + flash_mib.bit_length()) << 16 | 0x40C8
         self._magic = MAGIC[chip]
         self._break_at = break_at
-        self._bad_bit = bad_bit
+        self._is_worn = is_worn
         self._blocks = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -88,6 +88,7 @@ class DownloadMode:
         elif command == DEFL_DATA:
             self._blocks += 1
             if self._blocks == self._break_at:
+                self._listener.close()
                 connection.shutdown(socket.SHUT_RDWR)
                 raise OSError
             self._program(self._stream.decompress(body[16:]))
@@ -128,5 +129,5 @@ class DownloadMode:
     def _program(self, data: bytes) -> None:
         self.flash[self._at : self._at + len(data)] = data
         self._at += len(data)
-        if self._bad_bit:
-            self.flash[100_000] ^= 1
+        if self._is_worn:
+            self.flash[0x10000] = 0

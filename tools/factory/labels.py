@@ -16,10 +16,10 @@ _PAGE = """<!DOCTYPE html>
 body {{ margin: 0; font: 3.2mm/1.35 Helvetica, Arial, sans-serif; color: #000; background: #fff }}
 .sheet {{ width: 210mm; height: 296mm; break-after: page }}
 .sheet {{ display: grid; grid-template: repeat(8, 37mm) / repeat(3, 70mm) }}
-.label {{ box-sizing: border-box; padding: 4mm; display: flex; gap: 3mm; align-items: center; overflow: hidden }}
-.label svg {{ width: 27mm; height: 27mm; flex: none }}
+.label {{ box-sizing: border-box; padding: 3.5mm; display: flex; gap: 2mm; align-items: center; overflow: hidden }}
+.label svg {{ width: 26mm; height: 26mm; flex: none }}
 .label b {{ display: block; font-size: 4mm }}
-.label code {{ font: 3mm/1.3 Menlo, Consolas, monospace; overflow-wrap: anywhere }}
+.label code {{ font: 2.8mm/1.3 Menlo, Consolas, monospace; overflow-wrap: anywhere }}
 @media screen {{ .label {{ outline: 0.1mm dashed #bbb }} }}
 </style>
 {sheets}
