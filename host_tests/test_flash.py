@@ -318,7 +318,7 @@ def batch_of(run, shop, tmp_path, text, *more, product="Kitchen", url=None):
 def test_batch_registers_and_makes_each_serial_number_and_can_be_repeated(run, shop, tmp_path):
     status, output, errors = batch_of(run, shop, tmp_path, "note,Serial\nred,A1\n,A2\n")
     assert (status, errors) == (0, ""), errors
-    assert "2 serial numbers registered under Kitchen" in output and "2 images in" in output
+    assert "registered under Kitchen: 2\n" in output and "batch: 2\n" in output
     assert "not to be seen" not in output
     assert shop.vendor.serials(shop.products[0]) == ["A1", "A2"] and shop.vendor.serials(shop.products[1]) == []
     product, items = batch.read_batch(tmp_path / "batch")
@@ -328,8 +328,8 @@ def test_batch_registers_and_makes_each_serial_number_and_can_be_repeated(run, s
     kept = items[0].image.read_bytes()
     Record(tmp_path / "record.jsonl").add("A1", ONE, items[0].sha256, FLASHED)
     status, output, _ = batch_of(run, shop, tmp_path, "A1\nA2\nA3\n", "--flash-size=8MB")
-    assert status == 0 and "1 serial numbers registered under Kitchen, 2 were already" in output
-    assert "2 images in" in output and "1 kept: their boards exist" in output
+    assert status == 0 and "registered under Kitchen: 1 (2 were already)" in output
+    assert "batch: 2 (1 kept: their boards exist)" in output
     assert items[0].image.read_bytes() == kept
     assert [item.image.stat().st_size >> 20 for item in batch.read_batch(tmp_path / "batch")[1]] == [4, 8, 8]
 

@@ -74,7 +74,7 @@ def make_batch(options: argparse.Namespace) -> None:
             product, count = batch.register(vendor, options.product, serials)
         name = product["name"]
         known = len(serials) - count
-        print(f"{count} serial numbers registered under {name}" + (f", {known} were already" if known else ""))
+        print(f"registered under {name}: {count}" + (f" ({known} were already)" if known else ""))
     elif options.product:
         name = options.product
     else:
@@ -84,7 +84,7 @@ def make_batch(options: argparse.Namespace) -> None:
     for note in order.notes:
         print(f"note: {note}")
     kept = len(serials) - count
-    print(f"{count} images in {options.out}" + (f", {kept} kept: their boards exist" if kept else ""))
+    print(f"images made in {options.out}: {count}" + (f" ({kept} kept: their boards exist)" if kept else ""))
     print(f"labels to print: {options.out / batch.LABELS}")
     print(f"next: make flash-batch PORT=… BATCH={options.out}")
 
