@@ -301,7 +301,7 @@ def test_app_without_a_boot_loader(make, tmp_path):
         ("[]", "is not a JSON object"),
         ('{"wify": []}', "there is no setting 'wify'"),
         ('{"report_interval_s": "5"}', "report_interval_s needs a value like 60"),
-        ('{"wifi": ["name"]}', "wifi needs a list like"),
+        ('{"wifi": ["name"]}', "wifi needs networks like"),
         ('{"wifi": [["name", "short"]]}', "the password of WiFi 'name'"),
         ('{"signing_keys": ["x"]}', "signing_keys needs up to 3 key digests"),
         ('{"thing_name": "' + "x" * 9000 + '"}', "/config.json"),

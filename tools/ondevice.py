@@ -1,7 +1,9 @@
 """The device's own code on CPython, for verdicts that must be the device's."""
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -39,30 +41,31 @@ def is_serial(text: str) -> bool:
 
 def check_config(config: bytes) -> None:
     """Read `config` as the device reads /config.json. Refused when it would not use it."""
-    with TemporaryDirectory() as folder:
+    store = module("store")
+    root = store.root
+    with TemporaryDirectory() as folder, _verdict():
         Path(folder, "config.json").write_bytes(config)
+        store.root = f"{folder}/"
         try:
-            module("store").Store(f"{folder}/").config()
-        except module("errors").FinalError as error:
-            raise Refused(str(error)) from error
+            module("files").config({})
+        finally:
+            store.root = root
 
 
 def settings() -> set[str]:
     """The names of the settings that a device knows."""
-    return set(module("store").DEFAULTS)
+    return set(module("files").DEFAULTS)
 
 
 def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str]) -> None:
     """Check a firmware as a device does before it starts it: one that runs `running`, of any chip revision, and
     trusts the keys with these digests. Refused when it would not."""
-    image = module("image")
-    try:
-        gate = image.Gate(Memory(running, slot_bytes, 0x10000), None, trusted)
-        if len(firmware) > slot_bytes:
-            raise image.too_big(slot_bytes)
-        gate.check_slot(Memory(firmware, slot_bytes, 0x200000), len(firmware), bytearray(_SECTOR_BYTES))
-    except module("errors").AgentError as error:
-        raise Refused(str(error)) from error
+    gate = module("gate")
+    with _verdict():
+        head = firmware[: gate.HEAD_BYTES]
+        gate.check_head(head, len(firmware), slot_bytes, Memory(running, slot_bytes, 0x10000), None)
+        slot = Memory(firmware, slot_bytes, 0x200000)
+        module("image").check_slot(slot, len(firmware), trusted, bytearray(_SECTOR_BYTES))
 
 
 def module(name: str) -> ModuleType:
@@ -71,3 +74,12 @@ def module(name: str) -> ModuleType:
         if folder not in sys.path:
             sys.path.append(folder)
     return importlib.import_module(f"gadgetkeeper.{name}")
+
+
+@contextlib.contextmanager
+def _verdict() -> Iterator[None]:
+    """What the device raises, as Refused with the device's own sentence."""
+    try:
+        yield
+    except module("errors").AgentError as error:
+        raise Refused(module("sentences").sentence(error)) from error

@@ -60,10 +60,8 @@ def make_config(
         raise FactoryError(str(error)) from error
     if "wifi" not in config:
         raise FactoryError("no WiFi network is given: WIFI_SSID=… WIFI_PASSWORD=…, or wifi in the file CONFIG=…")
-    for network in config["wifi"]:
-        if not isinstance(network, list) or len(network) != 2:
-            raise FactoryError('wifi needs a list like [["name", "password"]]')
-        check_wifi(*network)
+    for name, password, *_ in config["wifi"]:
+        check_wifi(name, password)
     return config
 
 
@@ -77,7 +75,7 @@ def read_config(path: Path) -> dict:
         raise FactoryError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise FactoryError(f"{path} is not a JSON object")
-    known = ondevice.settings() | {"ca", "made_at"}
+    known = ondevice.settings()
     unknown = sorted(set(config) - known)
     if unknown:
         raise FactoryError(f"{path}: there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
