@@ -109,10 +109,11 @@ def test_plug_pulled_while_writing_is_said_and_the_same_board_goes_on(run, tmp_p
         assert board.flash == image.read_bytes()
 
 
-def test_too_small_flash_and_another_chip_are_refused_before_anything_is_written(run, tmp_path, image):
+def test_too_small_flash_and_another_chip_are_refused_before_anything_is_written(run, tmp_path, image, made):
     with DownloadMode(ONE, flash_mib=2) as board:
         told = "the board's flash has 2 MiB, the image is for 4"
         refused(run("flash", f"--port={board.url}", f"--image={image}"), 1, told)
+        refused(run("flash-batch", f"--port={board.url}", f"--batch={made}"), 1, told)
         assert not any(board.flash)
     with DownloadMode(ONE, chip="ESP32-S2") as board:
         told = "has the chip ESP32-S2, the image is for the ESP32"
@@ -277,19 +278,24 @@ def test_released_serial_number_goes_to_the_next_board(run, tmp_path, made):
 
 def test_two_lines_at_one_record_never_take_the_same_serial_number(tmp_path):
     script = """
-import sys
+import sys, time
 from pathlib import Path
 from tools.factory.batch import Item, choose
 from tools.factory.record import Record, STARTED
 record, name = Record(Path(sys.argv[1])), sys.argv[2]
 items = [Item(f"S{number}", Path("x"), "0") for number in range(60)]
+sys.stdin.readline()  # both have started
 for number in range(30):
     with record.locked() as entries:
         item = choose(items, entries, f"{name}{number}")
+        time.sleep(0.002)  # to let the other one take the same, if it can
         record.add(item.serial, f"{name}{number}", "0", STARTED)
 """
     command = [sys.executable, "-c", script, tmp_path / "record"]
-    lines = [subprocess.Popen([*command, name], cwd=factory.ROOT) for name in "ab"]
+    lines = [subprocess.Popen([*command, name], cwd=factory.ROOT, stdin=subprocess.PIPE) for name in "ab"]
+    for line in lines:
+        line.stdin.write(b"\n")
+        line.stdin.close()
     assert [line.wait() for line in lines] == [0, 0]
     entries = Record(tmp_path / "record").read()
     assert len(entries.mac_of) == len(entries.serial_of) == 60
