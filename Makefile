@@ -65,10 +65,10 @@ flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUS
 	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
 
 .PHONY: publish
-publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
+publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
 	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
 	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
-	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(CA),--ca "$(CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
 
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]

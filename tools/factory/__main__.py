@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def make_batch(options: argparse.Namespace) -> None:
     order = _order(options)
     entries = Record(options.record).read()
     if options.register:
-        with open_vendor(options) as vendor:
+        with open_vendor(options, _trust(order)) as vendor:
             product, count = batch.register(vendor, options.product, serials)
         name = product["name"]
         known = len(serials) - count
@@ -195,6 +196,12 @@ def _order(options: argparse.Namespace) -> Order:
         options.config,
         options.flash_size,
     )
+
+
+def _trust(order: Order) -> ssl.SSLContext | bool:
+    """Whom the desk trusts for https: those whom the boards will trust."""
+    pem = order.files.get(settings.CA_PATH)
+    return ssl.create_default_context(cadata=pem.decode()) if pem else True
 
 
 def _wifi(name: str) -> tuple[str, str] | None:

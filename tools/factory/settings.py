@@ -60,8 +60,10 @@ def make_config(
         raise FactoryError(str(error)) from error
     if "wifi" not in config:
         raise FactoryError("no WiFi network is given: WIFI_SSID=… WIFI_PASSWORD=…, or wifi in the file CONFIG=…")
-    for name, password, *_ in config["wifi"]:
-        check_wifi(name, password)
+    for network in config["wifi"]:
+        if not isinstance(network, list) or len(network) not in (2, 3):
+            raise FactoryError('wifi needs networks like [["name", "password"]]')
+        check_wifi(*network[:2])
     return config
 
 

@@ -84,9 +84,10 @@ def add_password_file(parser: argparse.ArgumentParser, default: str | None = Non
     parser.add_argument("--password-file", type=Path, metavar="FILE", default=default, help=what)
 
 
-def open_vendor(options: argparse.Namespace) -> Vendor:
+def open_vendor(options: argparse.Namespace, verify: ssl.SSLContext | bool | None = None) -> Vendor:
     """The vendor's calls at the server of `options.server`, with the password of `options.password_file`, of the
-    environment, or of the server's data directory. UsageError when there is no password."""
+    environment, or of the server's data directory. `verify` says whom to trust for https, instead of `options.ca`.
+    UsageError when there is no password."""
     password, _ = _given_password(options)
     if password is None:
         try:
@@ -94,7 +95,7 @@ def open_vendor(options: argparse.Namespace) -> Vendor:
         except OSError as error:
             hint = f"the vendor's password is needed: give --password-file or set {PASSWORD_VARIABLE}"
             raise UsageError(f"{hint} ({error})") from error
-    return Vendor(options.server, password, options.ca)
+    return Vendor(options.server, password, options.ca if verify is None else verify)
 
 
 def _parser() -> Parser:
