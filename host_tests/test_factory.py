@@ -376,10 +376,16 @@ def test_interrupted_writing_leaves_the_image_before(make, tmp_path, monkeypatch
 
 
 @pytest.fixture
-def world(tmp_path):
-    """A server with versions 1 and 2, and the serial number."""
-    with server.running(tmp_path / "server") as running:
+def world(tmp_path, request):
+    """A server with versions 1 and 2, and the serial number; it speaks https if the test says so."""
+    ca = trustme.CA()
+    issued = ca.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    tls = (tmp_path / "server.pem", tmp_path / "server.pem") if getattr(request, "param", "") == "https" else None
+    with server.running(tmp_path / "server", tls=tls) as running:
         vendor = running.vendor
+        running.ca = tmp_path / "ca.pem"
+        ca.cert_pem.write_to_path(running.ca)
         template = vendor.create_template("Thermometer")
         vendor.add_serials(vendor.create_product("Thermometer", template["id"])["id"], [SERIAL])
         versions = {}
@@ -387,6 +393,8 @@ def world(tmp_path):
             path = tmp_path / "app.bin"
             path.write_bytes(firmware.app_image(version))
             versions[name] = vendor.create_version(template["id"], path)["id"]
+        (tmp_path / "quick.json").write_text('{"start_spread_s": 0}')
+        running.quick = tmp_path / "quick.json"
         running.set_target = lambda name: vendor.set_target(template["id"], versions[name])
         running.versions = versions
         yield running
@@ -411,7 +419,7 @@ def in_step(running, twin, name) -> None:
 @pytest.mark.parametrize("size", ["4MB", "8MB"])
 def test_from_the_factory_by_the_server_to_a_confirmed_update(make, world, tmp_path, size):
     world.set_target("2")
-    made(make, server=world.url, flash_size=size)
+    made(make, server=world.url, flash_size=size, config=world.quick)
     twin, console = power_on(make, tmp_path)
     steps = ["ota_0 (first boot)", "[2/5] activated", "[4/5] firmware 2 into ota_1", "ota_1 (on trial)", "[5/5]"]
     places = [console.index(step) for step in steps]
@@ -424,7 +432,7 @@ def test_from_the_factory_by_the_server_to_a_confirmed_update(make, world, tmp_p
 @pytest.mark.vm
 def test_device_that_leaves_the_factory_in_step_downloads_nothing(make, world, tmp_path):
     world.set_target("1")
-    made(make, server=world.url, version_id=world.versions["1"])
+    made(make, server=world.url, version_id=world.versions["1"], config=world.quick)
     twin, console = power_on(make, tmp_path)
     assert "[3/5] target version 1" in console and "installed: the same" in console
     assert "[5/5] version 1 confirmed" in console and "[4/5]" not in console
@@ -434,6 +442,24 @@ def test_device_that_leaves_the_factory_in_step_downloads_nothing(make, world, t
     twin, console = power_on(make, tmp_path)
     assert "[4/5] firmware 2 into ota_1" in console
     in_step(world, twin, "2")
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("world", ["https"], indirect=True)
+def test_device_trusts_the_ca_that_it_was_made_with_and_no_other(make, world, tmp_path):
+    world.set_target("1")
+    order = {"server": world.url, "version_id": world.versions["1"], "config": world.quick}
+    made(make, ca=world.ca, **order)
+    twin, console = power_on(make, tmp_path)
+    assert "[5/5] version 1 confirmed" in console
+    in_step(world, twin, "1")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    made(make, ca=tmp_path / "other.pem", **order)
+    (tmp_path / "flash.bin").unlink()
+    twin = Twin(tmp_path / "flash.bin", "vm")
+    twin.world |= insert_image(make.out, twin)
+    result = twin.power_on(max_boots=1, timeout_s=60, until=lambda console: "next try" in console)
+    assert result.reason == "until" and "[2/5]" not in result.console, result.console
 
 
 @pytest.mark.vm

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import trustme
 
 from host_tests.download_mode import ERASE_FLASH, DownloadMode
 from tools import agent, factory, firmware, server
@@ -375,6 +376,19 @@ def test_product_must_be_clear(run, shop, tmp_path):
 def test_server_that_cannot_be_reached_leaves_nothing_behind(run, shop, tmp_path):
     refused(batch_of(run, shop, tmp_path, "A1\n", url="http://127.0.0.1:1"), 1, "not registered", "no answer from")
     assert not (tmp_path / "batch").exists()
+
+
+def test_desk_trusts_the_ca_that_the_boards_get(run, tmp_path, monkeypatch):
+    ca = trustme.CA()
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with server.running(tmp_path / "server", tls=(tmp_path / "server.pem", tmp_path / "server.pem")) as shop:
+        monkeypatch.setenv("GADGETKEEPER_PASSWORD", shop.password)
+        template = shop.vendor.create_template("Thermometer")
+        product = shop.vendor.create_product("Kitchen", template["id"])
+        refused(batch_of(run, shop, tmp_path, "A1\n"), 1, "no answer from https://")
+        assert batch_of(run, shop, tmp_path, "A1\n", f"--ca={tmp_path / 'ca.pem'}")[0] == 0
+        assert shop.vendor.serials(product["id"]) == ["A1"]
 
 
 def test_interrupted_batch_is_none_yet_and_is_made_by_the_same_command(run, shop, tmp_path, monkeypatch):
