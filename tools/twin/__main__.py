@@ -32,6 +32,8 @@ def main() -> int:
     try:
         twin = Twin(options.flash, runtime, console=_print)
         if options.image:
+            if options.flash.exists():
+                print(f"-- {options.flash} is there already: it is powered on as it is", flush=True)
             twin.world |= insert_image(options.image, twin)
         elif not options.flash.exists():
             make_factory_fresh(options.flash, options.serial, options.server, options.firmware)
