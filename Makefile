@@ -35,8 +35,40 @@ demo: $(READY) $(FIRMWARES)  ## The whole scenario, from power-on to confirmed [
 	@$(PY) -m tools.demo $(if $(FIRMWARE),--firmware "$(FIRMWARE)")
 
 .PHONY: twin
-twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
-	@$(PY) -m tools.twin --serial "$(SERIAL)" --server "$(SERVER)" --flash "$(FLASH)" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
+twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
+	@$(PY) -m tools.twin $(if $(IMAGE),--image "$(IMAGE)",--serial "$(SERIAL)" --server "$(SERVER)") --flash "$(or $(FLASH),$(if $(IMAGE),build/twin.bin))" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
+
+# What makes a thermometer. Names and passwords go through the environment: neither the shell nor `ps` sees them.
+FIRMWARE_IMAGE = $(or $(FIRMWARE),build/firmware/micropython-1.27.0.bin)
+ORDER = --firmware "$(FIRMWARE_IMAGE)" --server "$(SERVER)" --wifi-ssid="$${WIFI_SSID:-}" $(if $(BOOTLOADER),--bootloader "$(BOOTLOADER)") \
+  $(if $(CA),--ca "$(CA)") $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(VERSION_ID),--version-id "$(VERSION_ID)") \
+  $(if $(CONFIG),--config "$(CONFIG)") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)")
+
+.PHONY: factory
+factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… WIFI_SSID=… WIFI_PASSWORD=… OUT=build/….bin [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CONFIG=….json] [FLASH_SIZE=4MB]
+	@$(PY) -m tools.factory image --serial="$(SERIAL)" $(ORDER) --out "$(OUT)"
+
+BOARD = --port="$(PORT)" $(if $(BAUD),--baud "$(BAUD)") $(if $(filter-out 0,$(ERASE)),--erase) $(if $(filter-out 0,$(REUSE)),--reuse) $(RECORDING)
+RECORDING = $(if $(RECORD),--record "$(RECORD)")
+
+.PHONY: flash
+flash: $(READY)  ## Write a flash image to a board: PORT=/dev/ttyUSB0 IMAGE=build/….bin [ERASE=1] [BAUD=460800] [REUSE=1] [RECORD=manufacturing.jsonl]
+	@$(PY) -m tools.factory flash --image "$(IMAGE)" $(BOARD)
+
+.PHONY: batch
+batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0]
+	@$(PY) -m tools.factory batch --serials "$(SERIALS)" $(ORDER) --out "$(OUT)" $(if $(PRODUCT),--product="$${PRODUCT}") \
+	  $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)") $(if $(filter 0,$(REGISTER)),--no-register) $(RECORDING)
+
+.PHONY: flash-batch
+flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUSB0 BATCH=build/batch [COUNT=1] [ERASE=1] [BAUD=460800] [REUSE=1] [RELEASE=serial of a lost board]
+	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
+
+.PHONY: publish
+publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
+	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
+	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
+	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(CA),--ca "$(CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
 
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]

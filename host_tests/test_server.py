@@ -243,6 +243,7 @@ def test_vendor_calls_need_the_password(shared, authorization):
     for key in ("", device.api_key):
         for method, path in (
             ("GET", "/v1/things.json"),
+            ("GET", "/v1/products/x/serials.json"),
             ("POST", "/v1/templates.json"),
             ("DELETE", "/v1/things/x/pin.json"),
         ):
@@ -316,6 +317,18 @@ def test_serials_are_added_all_or_none(field):
     vendor.add_serials(product_id, [f"MANY{number}" for number in range(1500)])
     with pytest.raises(VendorError, match="and 1490 more"):
         vendor.add_serials(product_id, [f"MANY{number}" for number in range(1500)])
+
+
+def test_serials_of_a_product_are_its_own(field):
+    vendor = field.server.vendor
+    other = vendor.create_product("Kitchen scale", field.template["id"])
+    assert vendor.serials(other["id"]) == []
+    vendor.add_serials(other["id"], ["B", "A"])
+    assert vendor.serials(other["id"]) == ["A", "B"]
+    assert vendor.serials(field.product["id"]) == [f"THERM{number:014d}" for number in range(1, 4)]
+    with pytest.raises(VendorError, match="no product unknown") as refused:
+        vendor.serials("unknown")
+    assert refused.value.status == 404
 
 
 def test_names_of_products_and_templates_are_unique(shared):

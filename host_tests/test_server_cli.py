@@ -81,6 +81,7 @@ def test_vendor_sets_up_and_watches_a_device(cli, server, tmp_path):
         assert "target version\t1 (pinned)\n" in cli("thing", "show", name)[1]
         assert cli("thing", "unpin", name)[0] == 0
     assert "target version\t2\n" in cli("thing", "show", "S2")[1]
+    assert cli("serial", "list", "Bathroom")[1] == "S1\nS2\nS3\n"
     assert "Bathroom" in cli("product", "list")[1] and "Scale" in cli("template", "list")[1]
 
 
@@ -122,6 +123,7 @@ def test_wrong_arguments_are_one_line_and_status_2(cli, command, told):
         ("product create Other --template Unknown", "no template 'Unknown'"),
         ("serial add Kitchen T1 T3", "'T1'"),
         ("serial add Kitchen a/b", "'a/b'"),
+        ("serial list Unknown", "no product 'Unknown'"),
         ("target set Thermometer 9", "no version '9'"),
         ("--server http://127.0.0.1:1 thing list", "127.0.0.1:1"),
     ],

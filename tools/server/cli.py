@@ -62,12 +62,48 @@ def serve(options: argparse.Namespace) -> None:
         server.wait()
 
 
+def add_connection(
+    parser: argparse.ArgumentParser,
+    server: str = _SERVER,
+    password_file_default: str | None = None,
+    ca_default: object = True,
+) -> None:
+    """Give the parser the options that say which server to talk to, for `open_vendor`."""
+    parser.add_argument(
+        "--server", type=_url, metavar="URL", default=server, help=f"the running server (default: {_SERVER})"
+    )
+    parser.add_argument(
+        "--ca", type=_trust, metavar="FILE", default=ca_default, help="PEM file with the CA that an https server has"
+    )
+    add_password_file(parser, password_file_default)
+
+
+def add_password_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Give the parser the option that says where the vendor's password is, for `open_vendor`."""
+    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
+    parser.add_argument("--password-file", type=Path, metavar="FILE", default=default, help=what)
+
+
+def open_vendor(options: argparse.Namespace, verify: ssl.SSLContext | bool | None = None) -> Vendor:
+    """The vendor's calls at the server of `options.server`, with the password of `options.password_file`, of the
+    environment, or of the server's data directory. `verify` says whom to trust for https, instead of `options.ca`.
+    UsageError when there is no password."""
+    password, _ = _given_password(options)
+    if password is None:
+        try:
+            password = read_password(password_file(_DATA))
+        except OSError as error:
+            hint = f"the vendor's password is needed: give --password-file or set {PASSWORD_VARIABLE}"
+            raise UsageError(f"{hint} ({error})") from error
+    return Vendor(options.server, password, options.ca if verify is None else verify)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m tools.server", description=__doc__)
-    _add_connection(parser, os.environ.get("GADGETKEEPER_SERVER", _SERVER), None, True)
+    add_connection(parser, os.environ.get("GADGETKEEPER_SERVER", _SERVER))
     common = Parser(add_help=False)
     # The same once more behind the command; not given there, they leave alone what stands before it.
-    _add_connection(common, argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
+    add_connection(common, argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
     nouns = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serving = nouns.add_parser("serve", help="run a server")
@@ -96,7 +132,9 @@ def _parser() -> Parser:
     creating.add_argument("--template", required=True, metavar="TEMPLATE")
     creating.add_argument("--description", default="")
     command(product, "list", commands.list_products)
-    adding = command(group("serial", "add serial numbers to a product"), "add", commands.add_serials, "product")
+    serial = group("serial", "add to a product, list")
+    command(serial, "list", commands.list_serials, "product")
+    adding = command(serial, "add", commands.add_serials, "product")
     adding.add_argument("serials", nargs="*", metavar="SERIAL")
     adding.add_argument("--file", type=_file, help="more of them, one per line")
     template = group("template", "create, list")
@@ -119,26 +157,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_connection(parser: Parser, server: str, password_file_default: str | None, ca_default: object) -> None:
-    parser.add_argument(
-        "--server", type=_url, metavar="URL", default=server, help=f"the running server (default: {_SERVER})"
-    )
-    parser.add_argument(
-        "--ca", type=_trust, metavar="FILE", default=ca_default, help="PEM file with the CA that an https server has"
-    )
-    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
-    parser.add_argument("--password-file", type=Path, metavar="FILE", default=password_file_default, help=what)
-
-
 def _with_vendor(run: Callable[[Vendor, argparse.Namespace], None], options: argparse.Namespace) -> None:
-    password, _ = _given_password(options)
-    if password is None:
-        try:
-            password = read_password(password_file(_DATA))
-        except OSError as error:
-            hint = f"the vendor's password is needed: give --password-file or set {PASSWORD_VARIABLE}"
-            raise UsageError(f"{hint} ({error})") from error
-    with Vendor(options.server, password, options.ca) as vendor:
+    with open_vendor(options) as vendor:
         run(vendor, options)
 
 

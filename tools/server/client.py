@@ -64,6 +64,10 @@ class Vendor:
         """Register serial numbers under a product: all of them or, on an error, none."""
         self._call("POST", f"/v1/products/{_part(product_id)}/serials.json", json={"serialNumbers": serials})
 
+    def serials(self, product_id: str) -> list[str]:
+        """The serial numbers registered under a product."""
+        return self._call("GET", f"/v1/products/{_part(product_id)}/serials.json")
+
     def create_version(
         self,
         template_id: str,

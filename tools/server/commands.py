@@ -25,7 +25,7 @@ class UsageError(Exception):
 
 def create_product(vendor: Vendor, options: argparse.Namespace) -> None:
     """Create a product of a template."""
-    template = _pick("template", vendor.templates(), options.template)
+    template = pick("template", vendor.templates(), options.template)
     product = vendor.create_product(options.name, template["id"], options.description)
     print(f"product {product['name']} created: {product['id']}")
 
@@ -44,9 +44,15 @@ def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
         serials += options.file.read_text(errors="replace").split()
     if not serials:
         raise UsageError("no serial number is given")
-    product = _pick("product", vendor.products(), options.product)
+    product = pick("product", vendor.products(), options.product)
     vendor.add_serials(product["id"], serials)
     print(f"{len(serials)} serial number{'s' * (len(serials) > 1)} added to {product['name']}")
+
+
+def list_serials(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the serial numbers registered under a product."""
+    product = pick("product", vendor.products(), options.product)
+    _show(("serial number",), [(serial,) for serial in vendor.serials(product["id"])])
 
 
 def create_template(vendor: Vendor, options: argparse.Namespace) -> None:
@@ -63,15 +69,15 @@ def list_templates(vendor: Vendor, options: argparse.Namespace) -> None:
 
 def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
     """Publish a firmware file as the template's next version."""
-    template = _pick("template", vendor.templates(), options.template)
-    with _app_file(options.file, options.extract_app) as path, _progress(path.stat().st_size) as progress:
+    template = pick("template", vendor.templates(), options.template)
+    with _app_file(options.file, options.extract_app) as path, upload_progress(path.stat().st_size) as progress:
         version = vendor.create_version(template["id"], path, options.description, progress)
     print(f"version {version['name']} created: {version['id']}, {version['sizeBytes']} bytes")
 
 
 def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
     """List a template's versions: name, Id, bytes, time, whether it is the target, description."""
-    template = _pick("template", vendor.templates(), options.template)
+    template = pick("template", vendor.templates(), options.template)
     rows = []
     for version in vendor.versions(template["id"]):
         is_target = bool(template["targetVersion"]) and version["id"] == template["targetVersion"]["id"]
@@ -83,8 +89,8 @@ def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
 
 def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
     """Set the version that a template's things should run."""
-    template = _pick("template", vendor.templates(), options.template)
-    version = _pick("version", vendor.versions(template["id"]), options.version)
+    template = pick("template", vendor.templates(), options.template)
+    version = pick("version", vendor.versions(template["id"]), options.version)
     vendor.set_target(template["id"], version["id"])
     print(f"target of {template['name']}: version {version['name']}")
 
@@ -100,7 +106,7 @@ def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
 
 def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Show all about one thing, its properties included."""
-    thing = _pick("thing", vendor.things(), options.thing)
+    thing = pick("thing", vendor.things(), options.thing)
     since = f" (since {thing['currentVersionSince']})" if thing["currentVersion"] else ""
     rows = [
         ("serial number", thing["serialNumber"]),
@@ -117,20 +123,20 @@ def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
 
 def pin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Pin one thing to a version."""
-    thing = _pick("thing", vendor.things(), options.thing)
-    version = _pick("version", vendor.versions(thing["templateId"]), options.version)
+    thing = pick("thing", vendor.things(), options.thing)
+    version = pick("version", vendor.versions(thing["templateId"]), options.version)
     vendor.pin(thing["id"], version["id"])
     print(f"{thing['serialNumber']}: pinned to version {version['name']}")
 
 
 def unpin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Let one thing follow its template's target again."""
-    thing = _pick("thing", vendor.things(), options.thing)
+    thing = pick("thing", vendor.things(), options.thing)
     vendor.unpin(thing["id"])
     print(f"{thing['serialNumber']}: follows its template's target")
 
 
-def _pick(kind: str, candidates: list[dict], wanted: str) -> dict:
+def pick(kind: str, candidates: list[dict], wanted: str) -> dict:
     """The one that `wanted` names: by Id or serial number, else by name. VendorError when there is none, or more."""
     for key in ("id", "serialNumber", "name"):
         found = [candidate for candidate in candidates if candidate.get(key) == wanted]
@@ -139,6 +145,19 @@ def _pick(kind: str, candidates: list[dict], wanted: str) -> dict:
         if found:
             raise VendorError(400, "", f"{len(found)} {kind}s have the {key} {wanted!r}: give the Id")
     raise VendorError(404, "", f"there is no {kind} {wanted!r} ({kind} list shows what there is)")
+
+
+@contextmanager
+def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
+    """What to tell the bytes sent so far: a bar, when a person watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=size_bytes)
+        yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
 
 
 @contextmanager
@@ -164,19 +183,6 @@ def _app_file(path: Path, extract: bool) -> Iterator[Path]:
             " alone, or let --extract-app take it out (by tools.firmware.extract_app)"
         )
     yield path
-
-
-@contextmanager
-def _progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
-    """What to tell the bytes sent so far: a bar, when a person watches."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=size_bytes)
-        yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
 
 
 def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> None:

@@ -97,6 +97,16 @@ def add_serials(context: Ctx, product_id: str, new: Annotated[NewSerials, json_b
     return {"added": len(serials)}
 
 
+@router.get("/products/{product_id}/serials.json")
+def serials(context: Ctx, product_id: str) -> list[str]:
+    """The serial numbers registered under a product, in order."""
+    with context.database.reading() as session:
+        if session.get(Product, product_id) is None:
+            raise not_found(f"There is no product {product_id}")
+        of_product = select(SerialNumber.serial).where(SerialNumber.product_id == product_id)
+        return list(session.scalars(of_product.order_by(SerialNumber.serial)))
+
+
 @router.post("/templates/{template_id}/versions.json")
 async def create_version(
     request: Request, context: Ctx, template_id: str, description: Annotated[str, Query(max_length=2000)] = ""

@@ -1,7 +1,9 @@
 """`python -m tools.twin`: a virtual thermometer on the console, from power-on until it is in step and has reported."""
 
 import argparse
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,7 +31,11 @@ def main() -> int:
         print("-- running on CPython, not on the MicroPython VM")
     try:
         twin = Twin(options.flash, runtime, console=_print)
-        if not options.flash.exists():
+        if options.image:
+            if options.flash.exists():
+                print(f"-- {options.flash} is there already: it is powered on as it is", flush=True)
+            twin.world |= insert_image(options.image, twin)
+        elif not options.flash.exists():
             make_factory_fresh(options.flash, options.serial, options.server, options.firmware)
         else:
             _check_serial(twin, options.serial)
@@ -56,9 +62,30 @@ def make_factory_fresh(flash: Path, serial: str, server: str, app: Path | None =
     flash.write_bytes(image)
 
 
+def insert_image(image: Path, twin: Twin) -> dict:
+    """Make a factory image the twin's flash, unless that is there already, and give the world it was made for: the
+    WiFi networks in its settings. TwinError when it is none, or another board's."""
+    try:
+        files = factory.read_files(image.read_bytes())
+        wifi = json.loads(files["/config.json"])["wifi"]
+    except OSError as error:
+        raise TwinError(f"{image} cannot be read: {error.strerror}") from None
+    except (factory.FactoryError, KeyError, ValueError) as error:
+        raise TwinError(f"{image}: {error}") from None
+    if twin.runtime != "vm" and any(path.endswith(".mpy") for path in files):
+        raise TwinError(f"{image} holds the agent as .mpy, which only the MicroPython VM runs, not CPython")
+    if twin.flash_path.exists():
+        _check_serial(twin, files["/serial.txt"].decode().strip())
+    else:
+        twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, twin.flash_path)
+    return {"wifi": dict(wifi)}
+
+
 def _check_serial(twin: Twin, serial: str) -> None:
-    if twin.flash_path.stat().st_size != factory.FLASH_BYTES:
-        raise TwinError(f"{twin.flash_path} is no 4 MiB flash image: name another file, or remove it")
+    if twin.flash_path.stat().st_size not in factory.FLASH_SIZES.values():
+        sizes = ", ".join(factory.FLASH_SIZES)
+        raise TwinError(f"{twin.flash_path} is no flash image of {sizes}: name another file, or remove it")
     try:
         found = twin.files().get("/serial.txt", b"").decode(errors="replace").strip()
     except Exception as error:
@@ -79,14 +106,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse() -> argparse.Namespace:
     parser = _Parser(prog="python -m tools.twin", description=__doc__)
-    parser.add_argument("--serial", required=True, type=_serial)
-    parser.add_argument("--server", required=True, type=_server)
+    parser.add_argument("--serial", type=_serial)
+    parser.add_argument("--server", type=_server)
+    parser.add_argument("--image", type=Path, help="a factory image to begin with; it names serial number and server")
     parser.add_argument("--flash", required=True, type=_file)
     parser.add_argument("--runtime", choices=RUNTIMES)
     parser.add_argument("--boots", type=_count, default=8)
     parser.add_argument("--timeout", type=_count, default=180, metavar="SECONDS")
     parser.add_argument("--firmware", type=Path, help="the app a factory-fresh board runs (default: v1.27.0)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.image and not (options.serial and options.server):
+        parser.error("SERIAL=… and SERVER=… are needed, or a factory image: IMAGE=…")
+    return options
 
 
 def _serial(text: str) -> str:

@@ -156,8 +156,8 @@ class Twin:
     def _environment(self, control_fd: int, label: str, cause: str) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
         power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
-        # Not as an argument: MicroPython's end at 255 bytes.
-        return {**os.environ, "TWIN_POWER": json.dumps(power)}
+        # Not as an argument: MicroPython's end at 255 bytes. Not in \u escapes: it does not join the halves of one.
+        return {**os.environ, "TWIN_POWER": json.dumps(power, ensure_ascii=False)}
 
     def _run(self, label: str, cause: str, deadline: float, hear: Callable, done: Callable[[], bool]) -> str:
         """Run one program until it ends; "until", "timeout", "ended", or the cause of the reset."""

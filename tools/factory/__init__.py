@@ -1,0 +1,48 @@
+"""The factory: flash images of thermometers that are ready to be sold, and the ways onto boards."""
+
+from pathlib import Path
+
+from tools.factory.errors import FactoryError
+from tools.factory.image import (
+    BLOCK_BYTES,
+    LITTLEFS_VERSION,
+    Parts,
+    assemble,
+    file_system,
+    flash_image,
+    read_files,
+    read_parts,
+)
+from tools.factory.layout import (
+    BOOTLOADER_ADDRESS,
+    FLASH_BYTES,
+    FLASH_SIZES,
+    LAYOUT,
+    TABLE_ADDRESS,
+    layout,
+    partition_table,
+)
+from tools.factory.settings import own_files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+__all__ = [
+    "BLOCK_BYTES",
+    "BOOTLOADER_ADDRESS",
+    "FLASH_BYTES",
+    "FLASH_SIZES",
+    "LAYOUT",
+    "LITTLEFS_VERSION",
+    "ROOT",
+    "TABLE_ADDRESS",
+    "FactoryError",
+    "Parts",
+    "assemble",
+    "file_system",
+    "flash_image",
+    "layout",
+    "own_files",
+    "partition_table",
+    "read_files",
+    "read_parts",
+]

@@ -1,0 +1,86 @@
+"""An order: all that the thermometers of one run have in common, checked as a whole before the first is made."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools import agent, espressif
+from tools.factory import settings
+from tools.factory.errors import FactoryError
+from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
+from tools.factory.layout import FLASH_SIZES, layout
+
+ASSUMED_MICROPYTHON = "1.27.0"
+SPARE_BYTES = 16 * 1024
+"""What must stay free in the file system, for the agent's record and littlefs's own copies."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Firmware, agent and settings. `image(serial)` makes one thermometer's flash image."""
+
+    parts: Parts
+    config: dict
+    files: dict[str, bytes]
+    flash_bytes: int
+    notes: list[str] = field(default_factory=list)
+
+    def image(self, serial: str) -> bytes:
+        """The flash image of the thermometer with this serial number."""
+        own = settings.own_files(serial, **self.config)
+        return assemble(self.parts, {**self.files, **own}, self.flash_bytes)
+
+
+def make_order(
+    firmware: Path,
+    server: str,
+    wifi: tuple[str, str] | None,
+    bootloader: Path | None = None,
+    ca: Path | None = None,
+    signing_key: Path | None = None,
+    version_id: str | None = None,
+    config: Path | None = None,
+    flash_size: str = "4MB",
+) -> Order:
+    """Read and check all of it. FactoryError for the first thing that cannot be; nothing has been written then."""
+    notes = []
+    flash_bytes = _flash_bytes(flash_size)
+    parts = read_parts(firmware, bootloader)
+    slot = next(partition for partition in layout(flash_bytes) if partition.label == "ota_0")
+    if len(parts.app) > slot.size:
+        raise FactoryError(
+            f"{firmware}: the app is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
+        )
+    if parts.micropython is None:
+        notes.append(
+            f"{firmware} does not say its MicroPython version: the agent is compiled for {ASSUMED_MICROPYTHON}"
+        )
+    try:
+        digest = espressif.key_digest(signing_key) if signing_key else None
+        files = dict(agent.compiled_files(parts.micropython or ASSUMED_MICROPYTHON))
+    except (espressif.ImageError, agent.AgentFilesError) as error:
+        raise FactoryError(str(error)) from error
+    base = settings.read_config(config) if config else {}
+    merged = settings.make_config(server, wifi, base, ca is not None, digest)
+    if ca:
+        files[settings.CA_PATH] = settings.read_ca(ca)
+        if server.startswith("http://"):
+            notes.append("CA is of no use with a server address that begins with http://")
+    elif server.startswith("https://"):
+        notes.append("without CA the device has nothing to check the server's certificate against")
+    if version_id:
+        files |= settings.state_file(version_id, parts.fingerprint)
+    order = Order(parts, merged, files, flash_bytes, notes)
+    vfs = next(partition for partition in layout(flash_bytes) if partition.label == "vfs")
+    free_bytes = vfs.size - used_bytes(order.image("A" * 64)[vfs.address : vfs.address + vfs.size])
+    if free_bytes < SPARE_BYTES:
+        raise FactoryError(f"the files leave {free_bytes // BLOCK_BYTES} blocks of the file system free: too few")
+    return order
+
+
+def _flash_bytes(size: str) -> int:
+    try:
+        return FLASH_SIZES[size]
+    except KeyError:
+        if size in ("1MB", "2MB"):
+            layout(int(size[0]) << 20)  # says why
+        raise FactoryError(f"there is no flash of {size!r}: one of {', '.join(FLASH_SIZES)}") from None

@@ -1,0 +1,265 @@
+"""`make publish`: a firmware file becomes a template's next version, checked as a device will check it, and signed.
+
+An external signer (SIGN_COMMAND) is a command line, run without a shell. In it `{image}` stands for a file with the
+padded image, and `{signature}` for the file that it must write: the 384 bytes of an RSA-PSS signature with SHA-256 and
+a salt of 32 bytes; without either, both are appended as arguments. SIGNING_KEY then is the public key. A signer that
+makes the whole format, such as `espsecure sign-data --hsm`, writes the signed image into the file `{signed}` instead.
+"""
+
+import argparse
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
+
+from tools import espressif, firmware, ondevice
+from tools.factory import FLASH_SIZES, ROOT, layout
+from tools.factory.files import write_whole
+from tools.server.cli import add_connection, open_vendor
+from tools.server.client import Vendor, VendorError
+from tools.server.commands import UsageError, pick, upload_progress
+
+FOLDER = ROOT / "build" / "publish"
+_SERVER_VARIABLE = "GADGETKEEPER_SERVER"
+_BLOCK_KEY = slice(36, 812)  # modulus, exponent and the two numbers made of them, in a signature block
+_BLOCK_MAGIC = b"\xe7\x02"
+_ANY_ESP32 = bytes(40)  # the head of an image of secure version 0, as far as a device's check looks at it
+
+
+class PublishError(Exception):
+    """A firmware that cannot be published like this; the text says why and what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for wrong arguments, instead of the usage text and a line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Publish. 0: done, 1: it failed, 2: wrong arguments; both with one line on standard error."""
+    try:
+        publish(_parse(arguments))
+    except UsageError as error:
+        return _failed(error, 2)
+    except (PublishError, VendorError, espressif.ImageError, firmware.FirmwareError, OSError) as error:
+        return _failed(error, 1)
+    except KeyboardInterrupt:
+        return _failed("interrupted", 1)
+    return 0
+
+
+def publish(options: argparse.Namespace) -> None:
+    """Go through all of it; what can be checked is checked before anything is signed or sent, and what has been done
+    already is not done again."""
+    app = read_app(options.firmware)
+    _check(app, options.flash_size, [])
+    say(f"{options.firmware}: an app for the ESP32, {len(app):,} bytes")
+    with open_vendor(options) as vendor:
+        template = _template(vendor, options.template)
+        published = {version["name"]: version for version in vendor.versions(template["id"])}
+        path = FOLDER / f"{template['id']}-{options.version}.bin"
+        if options.version in published:
+            version = published[options.version]
+            _require_same(version, app, path, template, published)
+            say(f"version {options.version} of {template['name']} is published already, with this firmware")
+        else:
+            expected = _next(published)
+            if options.version != expected:
+                raise PublishError(f"the next version of {template['name']} is {expected}, not {options.version}")
+            _make(options, app, path)
+            version = _upload(vendor, template, path, options)
+        if options.target:
+            vendor.set_target(template["id"], version["id"])
+            say(f"target of {template['name']}: version {version['name']}")
+
+
+def say(text: str) -> None:
+    """Print what has been done."""
+    print(text, flush=True)
+
+
+def read_app(path: Path) -> bytes:
+    """The app of a firmware file, with the signature that it may carry. ImageError or FirmwareError when there is
+    none, or when it is damaged or for another chip."""
+    espressif.read_image(path.read_bytes(), str(path))
+    app = firmware.extract_app(path)
+    espressif.read_image(app, f"{path}: its app")
+    return app
+
+
+def sign(app: bytes, key: Path | None, command: str | None) -> tuple[bytes, str]:
+    """The app with a signature by the private key in the file or by an external signer, and the key's digest."""
+    plain = espressif.read_image(app, "the app").data
+    if not command:
+        return espressif.sign(plain, key), espressif.key_digest(key)
+    with TemporaryDirectory() as folder:
+        files = {name: Path(folder, f"{name}.bin") for name in ("image", "signature", "signed")}
+        files["image"].write_bytes(espressif.pad(plain))
+        produced = _run_signer(command, files)
+        if produced == "signed":
+            signed = files["signed"].read_bytes()
+            if signed[: -espressif.SECTOR_BYTES] != espressif.pad(plain):
+                raise PublishError("the SIGN_COMMAND has signed another image than it was given")
+            return signed, espressif.key_digest(key) if key else _digest_of(signed)
+        public = Path(folder, "public.pem")
+        public.write_bytes(espressif.public_key(key))
+        return espressif.attach_signature(plain, public, files["signature"]), espressif.key_digest(key)
+
+
+def _make(options: argparse.Namespace, app: bytes, path: Path) -> None:
+    """Write what is to be published. A signature that is there is kept: no two are alike, and an interrupted
+    publication could not be told from another firmware."""
+    if not options.signing_key and not options.sign_command:
+        _note_signature(app)
+        write_whole(path, app)
+        return
+    plain = espressif.pad(espressif.read_image(app, "the app").data)
+    if options.signing_key and _is_signed(path, plain, espressif.key_digest(options.signing_key), options.flash_size):
+        say(f"signed already: {path.relative_to(ROOT)}")
+        return
+    signed, digest = sign(app, options.signing_key, options.sign_command)
+    _check(signed, options.flash_size, [digest])
+    write_whole(path, signed)
+    say(f"signed with key {digest}, checked as a device checks it")
+
+
+def _note_signature(app: bytes) -> None:
+    if app[-espressif.SECTOR_BYTES :].startswith(_BLOCK_MAGIC):
+        digest = _digest_of(app)
+        _check(app, "16MB", [digest])
+        say(f"it came signed with key {digest}")
+    else:
+        say("not signed: devices that were made with a SIGNING_KEY will refuse it")
+
+
+def _is_signed(path: Path, plain: bytes, digest: str, flash_size: str) -> bool:
+    if not path.is_file():
+        return False
+    signed = path.read_bytes()
+    if not signed.startswith(plain):
+        return False
+    try:
+        _check(signed, flash_size, [digest])
+    except PublishError:
+        return False
+    return True
+
+
+def _check(app: bytes, flash_size: str, trusted: list[str]) -> None:
+    slot = next(partition for partition in layout(FLASH_SIZES[flash_size]) if partition.label == "ota_0")
+    try:
+        ondevice.check_firmware(app, _ANY_ESP32, slot.size, trusted)
+    except ondevice.Refused as error:
+        raise PublishError(f"a device would refuse it: {error}") from error
+
+
+def _require_same(version: dict, app: bytes, path: Path, template: dict, published: dict) -> None:
+    """PublishError unless that version is this firmware, signed or not."""
+    for content in (app, path.read_bytes() if path.is_file() else b""):
+        is_this = content.startswith(espressif.read_image(app, "the app").data)
+        if is_this and hashlib.sha256(content).hexdigest() == version["sha256"]:
+            return
+    raise PublishError(
+        f"version {version['name']} of {template['name']} is published already, with another firmware or another "
+        f"signature: the next is VERSION={_next(published)}"
+    )
+
+
+def _upload(vendor: Vendor, template: dict, path: Path, options: argparse.Namespace) -> dict:
+    with upload_progress(path.stat().st_size) as progress:
+        version = vendor.create_version(template["id"], path, options.description, progress)
+    say(f"version {version['name']} of {template['name']} published: {version['id']}")
+    if version["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise PublishError("the server has stored other bytes than were sent: do not make it the target")
+    if version["name"] != options.version:
+        raise PublishError(
+            f"somebody else has published at the same moment: this became version {version['name']}, "
+            f"not {options.version}; the target is as it was"
+        )
+    return version
+
+
+def _template(vendor: Vendor, wanted: str | None) -> dict:
+    templates = vendor.templates()
+    if wanted:
+        return pick("template", templates, wanted)
+    if not templates:
+        raise PublishError("there is no template yet: python -m tools.server template create NAME")
+    if len(templates) > 1:
+        names = ", ".join(template["name"] for template in templates)
+        raise PublishError(f"there are {len(templates)} templates, name one of {names}: TEMPLATE=…")
+    return templates[0]
+
+
+def _next(published: dict) -> str:
+    return str(max((int(name) for name in published if name.isdigit()), default=0) + 1)
+
+
+def _run_signer(command: str, files: dict[str, Path]) -> str:
+    """Run the external signer; "signature" or "signed", whichever it was asked for and has written."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"SIGN_COMMAND: {error}") from error
+    if "{" not in command:
+        words += ["{image}", "{signature}"]
+    wanted = "signed" if any("{signed}" in word for word in words) else "signature"
+    for name, path in files.items():
+        words = [word.replace(f"{{{name}}}", str(path)) for word in words]
+    try:
+        done = subprocess.run(words)
+    except OSError as error:
+        raise PublishError(f"the SIGN_COMMAND cannot be run: {error}") from error
+    if done.returncode:
+        raise PublishError(f"the SIGN_COMMAND ended with status {done.returncode}")
+    if not files[wanted].is_file():
+        raise PublishError(f"the SIGN_COMMAND has not written the file that {{{wanted}}} stands for")
+    return wanted
+
+
+def _digest_of(signed: bytes) -> str:
+    return hashlib.sha256(signed[-espressif.SECTOR_BYTES :][_BLOCK_KEY]).hexdigest()
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="python -m tools.publish", description=__doc__)
+    parser.add_argument("--firmware", type=_file, required=True, help="combined image, or app image")
+    parser.add_argument("--version", type=_version, required=True, help="the name it will have: the next number")
+    parser.add_argument("--signing-key", type=_file, metavar="PEM", help="private; with --sign-command, public")
+    parser.add_argument("--sign-command", metavar="COMMAND", help="an external signer, see above")
+    parser.add_argument("--template", help="default: the only one there is")
+    parser.add_argument("--description", default="")
+    parser.add_argument("--target", action="store_true", help="make it the template's target version")
+    parser.add_argument("--flash-size", choices=FLASH_SIZES, default="4MB", help="of the smallest device in the field")
+    add_connection(parser, *([os.environ[_SERVER_VARIABLE]] if os.environ.get(_SERVER_VARIABLE) else []))
+    options = parser.parse_args(arguments)
+    if options.sign_command and not options.signing_key and "{signed}" not in options.sign_command:
+        raise UsageError("SIGN_COMMAND gives a signature: name its public key with SIGNING_KEY=…")
+    return options
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r}: no such file")
+    return Path(text)
+
+
+def _version(text: str) -> str:
+    if not (text.isascii() and text.isdigit()) or text.startswith("0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version: they are 1, 2, 3 and so on (VERSION=…)")
+    return text
+
+
+def _failed(problem: object, status: int) -> int:
+    print("publish: " + " ".join(str(problem).split()), file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
