@@ -7,7 +7,7 @@ modules it needs into memory, and lets go of them: what the agent holds, the fir
 
 import board
 from gadgetkeeper import forget
-from gadgetkeeper.console import bar, say, step
+from gadgetkeeper.console import say, step
 from gadgetkeeper.errors import AgentError, FinalError
 
 
@@ -34,7 +34,8 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
 
     # 3. Get expected version information, and the installed version's
     target, name = api.target_version()
-    steps.learn_time(api, settings, state)
+    if settings["server"].startswith("https"):
+        steps.learn_time(api.date, state)
     installed = steps.look_up_installed(api, state, runs, on_trial)
     in_step = installed == target
     step(3, "target version {} ({}), installed: {}", name, target, "the same" if in_step else installed or "none")
@@ -49,10 +50,14 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
     if not in_step:
         if state.get("quarantined") == target:
             step(4, "firmware {} has failed here; waiting for another target version", name)
+            api.close()
             return
         replies = steps.ask_for_firmware(api, state, target, start)
+        api.close()  # but for the connection that the firmware comes through
         del api, steps
         forget()
+        from gadgetkeeper.firmware import install
+
         install(replies, settings["signing_keys"], state, target, name)
         board.reset()
 
@@ -63,44 +68,6 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
         step(5, "version {} confirmed; Id stored", name)
     api.close()
     say(f"in step with version {name}")
-
-
-def install(replies: list, keys: list, state: dict, target: str, name: str) -> None:
-    """Bring the firmware that the server's answer holds into the free slot, and have the boot loader try it. `replies`
-    is empty when it should still be there, because it was armed before."""
-
-    def note(sentence: str) -> None:
-        step(4, "firmware {} {}", name, sentence)
-
-    if not keys:
-        note("needs no signature: /config.json has no signing_keys")
-    size = None
-    if replies:
-        reply = replies.pop()
-        try:
-            from gadgetkeeper.install import begin
-
-            firmware = begin(reply, state, target, board, note)
-            del begin
-            forget()
-            from gadgetkeeper.download import write
-
-            title = f"[4/5] firmware {name} into {firmware[0].info()[4]}"
-
-            def progress(done: int, size: "int | None") -> None:
-                board.feed()
-                bar(title, done, size)
-
-            size = write(progress, *firmware)
-            del write, firmware
-        finally:
-            reply.close()
-        del reply
-        forget()
-    from gadgetkeeper.install import arm
-
-    arm(state, target, board, keys, size)
-    note("checked, starting it")
 
 
 def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]":

@@ -6,7 +6,7 @@ CPU times are no test's business; `make bench` shows them. What each figure mean
 import pytest
 
 from tools import agent
-from tools.bench import measure, world
+from tools.bench import measure, names, world
 from tools.bench.board import How
 
 MPY_BYTES = 24 * 1024  # all modules together
@@ -40,7 +40,7 @@ def in_step(contenders, counted):
 
 
 def test_modules_together_fit_their_share_of_the_file_system():
-    files = agent.compiled_files(device=world.DEVICE)
+    files = agent.compiled_files(device=names.DEVICE)
     assert sum(len(content) for path, content in files.items() if path.endswith(".mpy")) <= MPY_BYTES
 
 

@@ -84,9 +84,10 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
         and getattr(node.value.func, "id", "") == "const"
     ):
         fixed.update(target.id for target in node.targets if isinstance(target, ast.Name) and target.id[0] == "_")
-    elif isinstance(node, ast.alias):
-        used[node.name] += 1
-        fixed.update((node.asname or "").split("."))
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        used.update(alias.name for alias in node.names)
+        if isinstance(node, ast.Import) or (node.level == 0 and not (node.module or "").startswith("gadgetkeeper")):
+            fixed.update(alias.name for alias in node.names)  # of somebody else
 
 
 def _is_const(value: ast.expr) -> bool:

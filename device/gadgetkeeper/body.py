@@ -91,7 +91,7 @@ class JsonBody:
             text = text[:quote]
         escape = b""
         if b"\\" in text:
-            from .around import unescape
+            from .escapes import unescape
 
             text, escape = unescape(text)
         spare = 0

@@ -9,6 +9,7 @@ import time
 from micropython import const
 
 _WRITTEN_S = const(846806400)  # 2026-11-01, when this was written: no clock that is right shows less
+_MONTH_S = const(30 * 86400)
 _NTP_TIMEOUT_S = const(2)
 _NTP_TRIES = const(2)
 
@@ -46,13 +47,14 @@ def set_time(rtc, floor_s: int, host: str, doubt: bool = False) -> bool:
     return False
 
 
-def learn(rtc, date: str) -> int:
-    """Set the clock by the Date header of a verified answer; its time, for the record, or 0 when it is none."""
+def learn(rtc, date: str, known_s: int) -> int:
+    """Set the clock by the Date header of a verified answer. Its time, when the record should keep it as the floor for
+    a clock that NTP cannot set: when what it knows is older than a month. Else 0."""
     told_s = date_s(date)
     if told_s < _WRITTEN_S:
         return 0
     _set(rtc, told_s)
-    return told_s
+    return told_s if told_s > known_s + _MONTH_S else 0
 
 
 def date_s(text: str) -> int:

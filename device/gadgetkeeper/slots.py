@@ -40,7 +40,7 @@ class Slots:
         """The slot the next firmware goes into. RuntimeError while the running firmware is on trial: the other slot
         is then the way back."""
         if self.on_trial():
-            raise RuntimeError("the running firmware is on trial, the other slot must stay as it is")
+            raise RuntimeError("on trial")
         slot = self.running.get_next_update()
         if _same(slot, self.running):
             raise FinalError("no_slots")

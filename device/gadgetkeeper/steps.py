@@ -1,12 +1,9 @@
 """The scenario's steps that talk with the server. `main.py` lists them in their order."""
 
 import board
-from micropython import const
 
 from .console import say
 from .errors import AgentError, FinalError
-
-_MONTH_S = const(30 * 86400)
 
 
 def look_up_serial_number() -> str:
@@ -31,20 +28,18 @@ def talk(settings: dict, state: dict, doubt: bool = False):
     if settings["server"].startswith("https"):
         from .clock import set_time
 
-        if not set_time(board.RTC(), max(settings["made_at"], state.get("time", 0)), settings["ntp"], doubt):
-            say("no time from {}; the clock may be late".format(settings["ntp"]))
+        floor_s = max(settings["made_at"], state.get("time", 0))
+        set_time(board.RTC(), floor_s, settings["ntp"], doubt)
     return Api(settings["server"], Session(settings["ca"]), state)
 
 
-def learn_time(api, settings: dict, state: dict) -> None:
-    """Set the clock by an answer whose sender has been verified. The record keeps the month, as the floor for a clock
-    that NTP cannot set."""
-    if settings["server"].startswith("https") and api.date:
-        from .clock import learn
+def learn_time(date: "str | None", state: dict) -> None:
+    """Set the clock by the date of an answer whose sender has been verified, see `clock.learn`."""
+    from .clock import learn
 
-        time_s = learn(board.RTC(), api.date)
-        if time_s > state.get("time", 0) + _MONTH_S:
-            keep(state, time=time_s)
+    time_s = learn(board.RTC(), date or "", state.get("time", 0))
+    if time_s:
+        keep(state, time=time_s)
 
 
 def keep(state: dict, **members: object) -> None:

@@ -86,7 +86,7 @@ def test_ntp_answer_that_is_too_short_is_no_answer():
 
 def test_verified_date_sets_the_clock_and_is_given_for_the_record():
     RTC().datetime(START)
-    assert clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT") == NOV_2026 + 23 * 86400 + 20 * 3600 + 44 * 60 + 52
+    assert clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT", 0) == NOV_2026 + 23 * 86400 + 20 * 3600 + 44 * 60 + 52
     value = RTC().datetime()
     assert (value[:3], value[4:7]) == ((2026, 11, 24), (20, 44, 52))
 
@@ -94,7 +94,7 @@ def test_verified_date_sets_the_clock_and_is_given_for_the_record():
 def test_date_that_is_none_or_long_past_changes_nothing():
     for text in ("", "x", "Sun, 06 Nov 1994 08:49:37 GMT", "Thu, 01 Jan 2015 00:00:00 GMT", "x" * 29):
         RTC().datetime(START)
-        assert clock.learn(RTC(), text) == 0 and RTC().datetime() == START, text
+        assert clock.learn(RTC(), text, 0) == 0 and RTC().datetime() == START, text
 
 
 def test_dates_of_every_month_and_of_leap_years():
@@ -128,3 +128,9 @@ def test_text_that_is_no_http_date_is_none():
         "\u00b2" * 29,
     ):
         assert clock.date_s(text) == 0, text
+
+
+def test_record_keeps_a_learned_time_once_a_month():
+    learned = clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT", 0)
+    assert clock.learn(RTC(), "Tue, 24 Nov 2026 21:44:52 GMT", learned) == 0
+    assert clock.learn(RTC(), "Fri, 25 Dec 2026 20:44:52 GMT", learned) == learned + 31 * 86400

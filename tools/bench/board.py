@@ -20,6 +20,7 @@ from littlefs import LittleFS
 
 from host_tests.shims import image, otadata, partitions
 from host_tests.shims.flash import Flash
+from tools.bench import names
 from tools.twin import bootloader
 from tools.twin.device import HEAP, SHIMS, VM, WORLD
 
@@ -93,8 +94,8 @@ def read_files(flash: Path) -> dict[str, bytes]:
     """The files on a flash image, by path."""
     lfs = _mounted(flash)[0]
     found = {}
-    for folder, _, names in lfs.walk("/"):
-        for name in names:
+    for folder, _, found_names in lfs.walk("/"):
+        for name in found_names:
             path = f"{folder.rstrip('/')}/{name}"
             with lfs.open(path, "rb") as file:
                 found[path] = file.read()

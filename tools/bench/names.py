@@ -1,9 +1,13 @@
 """Which of the agent's names a board has in ROM, and the unix VM, on which all is measured, has not."""
 
+import os
 from functools import cache
+from pathlib import Path
 
 from tools import agent, firmware
-from tools.bench import world
+
+DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", agent.DEVICE))
+"""The agent that is measured."""
 
 _HEADER_BYTES = 4
 
@@ -12,7 +16,7 @@ _HEADER_BYTES = 4
 def in_rom() -> list[str]:
     """The names in the compiled agent that stand in MicroPython's image for the ESP32, too: there they cost nothing."""
     rom = firmware.app_image("1.27.0")
-    files = agent.compiled_files(device=world.DEVICE)
+    files = agent.compiled_files(device=DEVICE)
     names = {name for path, content in files.items() if path.endswith(".mpy") for name in _names(content)}
     return sorted(name for name in names if name.encode() + b"\0" in rom)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools import agent
-from tools.bench import world
+from tools.bench import names
 from tools.twin.device import HEAP, SHIMS, VM
 
 BUDGET_BYTES = 24 * 1024
@@ -46,9 +46,9 @@ class Size:
 
 def sizes() -> list[Size]:
     """Every compiled module of the agent, by path."""
-    sources = agent.source_files(world.DEVICE)
+    sources = agent.source_files(names.DEVICE)
     sources["/agent.py"] = sources["/main.py"]
-    files = agent.compiled_files(device=world.DEVICE)
+    files = agent.compiled_files(device=names.DEVICE)
     with _unpacked(files) as folder:
         paths = sorted(path for path in files if path.endswith(".mpy"))
 
@@ -67,7 +67,7 @@ def _module(path: str) -> str:
 
 def weigh_alone(modules: list[str]) -> Weight:
     """What these modules take together, without the others that they import."""
-    with _unpacked(agent.compiled_files(device=world.DEVICE)) as folder:
+    with _unpacked(agent.compiled_files(device=names.DEVICE)) as folder:
         return _weigh(folder, modules)
 
 

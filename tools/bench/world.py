@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tools import agent, factory, firmware, server
 from tools.bench import board
+from tools.bench.names import DEVICE
 from tools.twin.__main__ import WIFI
 
 FORMS = ("raw", "string", "object")
@@ -25,9 +25,6 @@ OTHERS = {"naive": ("naive", "string"), "typical": ("typical", "raw")}
 CONTENDERS = (*FLOORS, *OTHERS, *OURS)
 
 ROOT = agent.ROOT
-DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", agent.DEVICE))
-"""The agent that is measured."""
-
 _HERE = Path(__file__).parent
 _FIRST_SLOT_ADDRESS = 0x10000
 _SLOT_BYTES = 0x1C0000
