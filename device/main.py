@@ -42,7 +42,12 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
 
     # A firmware on trial has reached the server; if it can measure as well, it stays.
     if on_trial:
+        api.close()
+        del api
+        forget()
         steps.prove(settings, state)
+        forget()
+        api = steps.talk(settings, state)
         step(4, "the new firmware has proven itself in {}", runs["slot"])
     steps.report(api, settings, state)
 
