@@ -10,9 +10,11 @@ from tools.agent import AgentFilesError
 
 from . import mip, status
 from .board import TOOLS, Board
-from .console import console
+from .console import console as connect
 from .deploy import Done, deploy
 from .port import BoardError
+
+_NAMES_MAX = 6
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,7 +41,8 @@ def _deploy(options: argparse.Namespace) -> int:
     """Put the agent onto the board."""
     with Board(options.port, options.tool, options.wait) as board:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("looking at the board", total=None)
             done = deploy(
                 board,
@@ -60,17 +63,21 @@ def _tell(done: Done, options: argparse.Namespace) -> None:
     size_bytes = sum(map(len, done.files.values()))
     print(f"board: {done.machine}, MicroPython {done.micropython}")
     print(f"agent: {done.form}, {len(done.files)} files, {size_bytes} bytes")
-    print("written: " + (", ".join(done.written) or "nothing, all files are as they should be"))
+    print("written: " + (_names(done.written) or "nothing, all files are as they should be"))
     if done.removed:
-        print("removed: " + ", ".join(done.removed))
+        print("removed: " + _names(done.removed))
     if done.kept:
         print("kept: " + ", ".join(done.kept))
     for warning in done.warnings:
         print(f"note: {warning}")
     for path, content in (("/serial.txt", "the serial number"), ("/config.json", "WiFi and server")):
         if path not in done.kept:
-            name = path[1:]
-            print(f"note: no {path} ({content}) on the board: mpremote connect {options.port} cp {name} :{path}")
+            print(f"note: no {path} ({content}) on the board: mpremote connect {options.port} cp {path[1:]} :{path}")
+
+
+def _names(paths: list[str]) -> str:
+    more = len(paths) - _NAMES_MAX
+    return ", ".join(paths[:_NAMES_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -86,7 +93,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _console(options: argparse.Namespace) -> int:
     """Show the board's console."""
-    console(options.port)
+    connect(options.port)
     return 0
 
 

@@ -18,6 +18,7 @@ SNIPPETS = Path(__file__).resolve().parent / "on_board"
 
 _QUIET_S = 0.2
 _ANSWER_S = 30  # a snippet is silent for at most so long
+_SOFT_RESET_S = 3
 _BOOT_LOADER = {
     b"waiting for download": "the board waits in download mode: let go of BOOT, press its reset button (EN), try again",
     b"invalid header": "there is no firmware on the board: make factory and make flash give it one",
@@ -94,16 +95,20 @@ class Board:
                     f"nothing answers at {self.port}: is it the board's port, does it run MicroPython (make flash), "
                     "and is no other program connected to it?"
                 )
+            # The tools wait longer for it, up to a minute.
+            self._link.serial.write(b"\r\x01")
+            if not self._hear(wait_s, b"raw REPL; CTRL-B to exit\r\n>").endswith(b">"):
+                raise BoardError(self._stuck())
             with contextlib.redirect_stdout(io.StringIO()):  # the tools print what they did not expect
                 if soft_reset:
                     with contextlib.suppress(TransportError):
-                        self._link.enter(True, wait_s)
+                        self._link.enter(True, _SOFT_RESET_S)
                         return
                 # Without one: a boot.py that hangs would do so again.
                 self._link.enter(False, wait_s)
 
     def _hear(self, wait_s: float, ending: bytes) -> bytes:
-        """What arrives until `ending`, or until nothing has come for `wait_s`."""
+        """What arrives until `ending`, within `wait_s`."""
         port = self._link.serial
         heard = b""
         end = time.monotonic() + wait_s
@@ -111,7 +116,6 @@ class Board:
             waiting = port.in_waiting
             if waiting:
                 heard += port.read(waiting)
-                end = time.monotonic() + wait_s
             else:
                 time.sleep(0.01)
         return heard

@@ -6,6 +6,7 @@ places, in one go on the board. Until then the old agent is whole.
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ OWN_FILES = ("/serial.txt", "/config.json", "/state.json", "/ca.pem")
 PACKAGE = "/gadgetkeeper"
 """The agent's own folder: what lies there and is not part of this agent is left from another version."""
 
+_NO_SPACE = re.compile(r"OSError: (28|\[Errno 28\])")
 _LAST = ("/boot.py", "/main.py")
 _PART = ".part"
 _CHUNK_BYTES = 1536  # base64 of it is 2 KiB
@@ -69,8 +71,17 @@ def deploy(
         facts = board.ask("facts", PACKAGE=PACKAGE)
     done.written = _changed(board, facts["files"], files)
     done.removed = sorted(path for path in facts["files"] if path not in files and _is_ours(path, files))
-    _check_space(facts, {path: files[path] for path in done.written})
-    _write(board, {path: files[path] for path in done.written}, progress)
+    new = {path: files[path] for path in done.written}
+    _check_space(facts, new)
+    try:
+        _write(board, new, progress)
+    except BoardError as error:
+        if _NO_SPACE.search(str(error)):
+            # The agent needs some of it for its record.
+            found = board.ask("facts", PACKAGE=PACKAGE)["files"]
+            board.ask("commit", MODULES=[], STALE=[path + _PART for path in new if path + _PART in found], LAST=[])
+            raise BoardError(_full(facts["free_bytes"], new)) from None
+        raise
     if done.written or done.removed:
         modules = [path for path in done.written if path not in _LAST]
         last = [path for path in _LAST if path in done.written]
@@ -119,12 +130,16 @@ def _changed(board: Board, present: dict[str, int], files: dict[str, bytes]) -> 
 
 def _check_space(facts: dict, new: dict[str, bytes]) -> None:
     block = facts["block_bytes"]
-    need = sum(-(-len(content) // block) * block for content in new.values()) + (2 * block if new else 0)
-    if need > facts["free_bytes"]:
-        raise BoardError(
-            f"the board's file system has {facts['free_bytes']} bytes free, the new files need {need}: remove files "
-            "that are not the agent's (mpremote connect PORT rm :NAME); nothing has been changed"
-        )
+    if sum(-(-len(content) // block) * block for content in new.values()) > facts["free_bytes"]:
+        raise BoardError(_full(facts["free_bytes"], new))
+
+
+def _full(free_bytes: int, new: dict[str, bytes]) -> str:
+    return (
+        f"the board's file system has {free_bytes} bytes free, which is too little for {len(new)} new files of "
+        f"{sum(map(len, new.values()))} bytes beside the old ones: remove what is not the agent's "
+        "(mpremote connect PORT rm :NAME); nothing has been changed"
+    )
 
 
 def _write(board: Board, new: dict[str, bytes], progress: Callable) -> None:

@@ -30,6 +30,7 @@ _CHUNK_BYTES = 4096
 _POLL_S = 0.005
 _IDLE_S = 0.05
 _INTERRUPT_PAUSE_S = 0.1
+_UART_BYTES_PER_S = 11520  # 115200 baud: a program that prints for ever must not run ahead of who listens
 
 
 class Repl:
@@ -51,6 +52,7 @@ class Repl:
         self._pending = b""  # from the client, not yet with the VM
         self._interrupted_at = 0.0
         self._last_sent = b""
+        self._sent_at = 0.0  # when what has been sent so far is through
         self._label = ""
 
     def serve(self) -> None:
@@ -72,10 +74,15 @@ class Repl:
 
     def _step(self) -> None:
         vm = self._vm
-        inputs = [vm.terminal, vm.control, self._client or self._listener]
+        sending_s = self._sent_at - time.monotonic()
+        inputs = [vm.control, self._client or self._listener]
+        if sending_s <= 0:
+            inputs.append(vm.terminal)
         if _is_open(self._uart):
             inputs.append(self._uart)
-        wait_s = _POLL_S if self._pending else min(_IDLE_S, max(vm.watchdog - time.monotonic(), 0))
+        wait_s = min(_IDLE_S, max(vm.watchdog - time.monotonic(), 0))
+        if self._pending or sending_s > 0:
+            wait_s = _POLL_S
         ready = select.select(inputs, [], [], wait_s)[0]
         if self._listener in ready:
             self._client = self._listener.accept()[0]
@@ -88,7 +95,9 @@ class Repl:
                 self._pending += os.read(self._uart, _CHUNK_BYTES)
         self._type()
         if vm.terminal in ready:
-            self._send(vm.read())
+            data = vm.read()
+            self._sent_at = time.monotonic() + len(data) / _UART_BYTES_PER_S
+            self._send(data)
         if vm.control in ready:
             self._obey(vm.news())
         elif time.monotonic() >= vm.watchdog:
@@ -140,7 +149,8 @@ class Repl:
     def _end(self) -> None:
         if self._vm:
             self._vm.kill()
-            self._send(self._vm.read())
+            while data := self._vm.read():
+                self._send(data)
             self._vm.close()
 
     def _receive(self) -> None:
@@ -230,12 +240,11 @@ class _Vm:
         self._process.send_signal(signal.SIGINT)
 
     def read(self) -> bytes:
-        data = b""
-        while True:
-            try:
-                data += os.read(self.terminal, _CHUNK_BYTES)
-            except OSError:
-                return data
+        """What the VM has said, a part of it if it is much."""
+        try:
+            return os.read(self.terminal, _CHUNK_BYTES)
+        except OSError:
+            return b""
 
     def write(self, data: bytes) -> int:
         try:

@@ -33,6 +33,10 @@ def slots():
 
 
 labels, trial = slots()
+if trial:
+    import machine
+
+    machine.WDT(timeout=120_000)  # boot.py has armed it for the trial; from now on it has this time again
 volume = os.statvfs("/")
 print(
     json.dumps(

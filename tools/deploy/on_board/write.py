@@ -16,7 +16,7 @@ def begin(path):
     except OSError as error:
         if error.args[0] != 17:  # it is there
             raise
-    target = open(path, "wb")
+    target = open(path, "wb")  # noqa: SIM115  it stays open from call to call
 
 
 def more(text):
