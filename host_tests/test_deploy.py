@@ -126,7 +126,7 @@ def test_a_board_without_ota_slots_is_refused_unless_forced(tmp_path, capsys):
 
 
 @pytest.mark.vm
-@pytest.mark.parametrize("size_bytes", [338_000, 341_000])
+@pytest.mark.parametrize("size_bytes", [334_000, 339_000])
 def test_a_full_board_is_left_as_it_is(tmp_path, capsys, size_bytes):
     before = {**nearly_new(), "/big.bin": b"x" * size_bytes}
     twin = make_board(tmp_path / "flash.bin", before)

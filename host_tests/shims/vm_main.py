@@ -34,13 +34,8 @@ for _module in (chip, ds18x20, esp32, machine, network, ntptime, onewire):
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
 _repl = _power.get("repl")
-_device = esp32.Partition("vfs")
-if _repl:
-    import uninterrupted
-
-    _device = uninterrupted.Uninterrupted(_device)
 vfs.umount("/")
-vfs.mount(vfs.VfsLfs2(_device), "/")
+vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
 sys.path[:] = ["", ".frozen", "/lib"]
 sys.argv[:] = []
 

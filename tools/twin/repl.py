@@ -30,6 +30,7 @@ _CHUNK_BYTES = 4096
 _POLL_S = 0.005
 _IDLE_S = 0.05
 _INTERRUPT_PAUSE_S = 0.1
+_INTERRUPT_BUSY_S = 1.0
 _UART_BYTES_PER_S = 11520  # 115200 baud: a program that prints for ever must not run ahead of who listens
 
 
@@ -50,7 +51,7 @@ class Repl:
         self._vm: _Vm | None = None
         self._raw = False
         self._pending = b""  # from the client, not yet with the VM
-        self._interrupted_at = 0.0
+        self._asked_at: float | None = None  # when Ctrl-C came that a program has not had yet
         self._last_sent = b""
         self._sent_at = 0.0  # when what has been sent so far is through
         self._label = ""
@@ -115,8 +116,6 @@ class Repl:
                 self._vm.is_ready = True
             elif word == "watchdog":
                 self._vm.watchdog = time.monotonic() + int(rest) / 1000
-            elif word == "interrupted":
-                self._pending = _CTRL_C + self._pending
             elif line == "reset soft reset":
                 self._soft_reset("raw" if self._raw else "friendly")
                 return
@@ -174,16 +173,25 @@ class Repl:
         if not self._pending or not vm.is_ready:
             return
         if vm.runs_program():
-            now = time.monotonic()
-            if _CTRL_C in self._pending and now >= self._interrupted_at + _INTERRUPT_PAUSE_S:
-                self._pending = self._pending.partition(_CTRL_C)[2]
-                self._interrupted_at = now
-                vm.interrupt()
+            if _CTRL_C in self._pending:
+                self._interrupt()
             return
+        self._asked_at = None
         count = vm.write(self._pending)
         for byte in re.findall(b"[\x01\x02]", self._pending[:count]):
             self._raw = byte == _CTRL_A
         self._pending = self._pending[count:]
+
+    def _interrupt(self) -> None:
+        """Ctrl-C for a program. This VM's own Ctrl-C jumps out of wherever it is, and out of the middle of its memory
+        management it hangs: so it is given while the program waits for something, unless that takes too long."""
+        now = time.monotonic()
+        self._asked_at = self._asked_at or now
+        waited_s = now - self._asked_at
+        if waited_s >= _INTERRUPT_BUSY_S or (waited_s >= _INTERRUPT_PAUSE_S and self._vm.waits()):
+            self._pending = self._pending.partition(_CTRL_C)[2]
+            self._asked_at = None
+            self._vm.interrupt()
 
     def _send(self, data: bytes) -> None:
         """To whoever listens, with a board's line ends; what nobody hears is lost, as on a wire."""
@@ -235,6 +243,13 @@ class _Vm:
     def runs_program(self) -> bool:
         """False while the REPL waits for input."""
         return bool(termios.tcgetattr(self._slave)[3] & termios.ISIG)
+
+    def waits(self) -> bool:
+        """True while the process is in a system call that takes time; True as well where that cannot be seen."""
+        try:
+            return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2][:1] == "S"
+        except OSError:
+            return True
 
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
