@@ -5,6 +5,9 @@ import socket
 import threading
 from pathlib import Path
 
+import serial
+import serial.rfc2217
+
 from tools import factory, firmware
 from tools.twin import Twin
 
@@ -77,6 +80,43 @@ class Line:
             while data := board.recv(4096):
                 self.heard += data
                 desk.sendall(data)
+
+
+class Rfc2217:
+    """A board's console behind RFC 2217, as esp_rfc2217_server and ser2net offer it."""
+
+    def __init__(self, url: str) -> None:
+        self._board = serial.serial_for_url(url, timeout=0.01)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "rfc2217://{}:{}".format(*self._listener.getsockname())
+        self._stopped = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        desk = self._listener.accept()[0]
+        manager = serial.rfc2217.PortManager(self._board, _Desk(desk))
+        threading.Thread(target=self._from_board, args=(desk, manager), daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := desk.recv(4096):
+                self._board.write(b"".join(manager.filter(data)))
+        self._stopped.set()
+
+    def _from_board(self, desk: socket.socket, manager) -> None:
+        with contextlib.suppress(OSError):
+            while not self._stopped.is_set():
+                desk.sendall(b"".join(manager.escape(self._board.read(4096))))
+        self._board.close()
+
+
+class _Desk:
+    """What pyserial's PortManager writes to."""
+
+    def __init__(self, desk: socket.socket) -> None:
+        self.write = desk.sendall
 
 
 class Stranger:

@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 import serial
 
-from host_tests.deploy_rig import NO_OTA, OWN, Line, Stranger, make_board
+from host_tests.deploy_rig import NO_OTA, OWN, Line, Rfc2217, Stranger, make_board
 from tools import agent
 from tools.deploy import mip
 from tools.deploy.__main__ import main
@@ -77,6 +77,17 @@ def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tm
         assert deploy(board.url, "--tool", tool) == 0
     assert "written: nothing" in capsys.readouterr().out
     assert first == twin.files() == {**_compiled(VERSION), **OWN}
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("tool", ["mpremote", "ampy"])
+def test_a_board_behind_rfc2217_is_a_board(tmp_path, tool):
+    twin = make_board(tmp_path / "flash.bin", {**_compiled(VERSION), **OWN, "/main.py": b""})
+    with repl.running(twin) as board:
+        line = Rfc2217(board.url)
+        assert deploy(line.url, "--tool", tool) == 0
+        line.close()
+    assert twin.files() == {**_compiled(VERSION), **OWN}
 
 
 @pytest.mark.vm

@@ -101,6 +101,7 @@ def test_no_secret_leaves_the_board(tmp_path, capsys):
 @pytest.mark.parametrize(
     "files, sentences",
     [
+        ({"/state.json": b"{}", "/config.json": b"{}"}, ["without an API key", "the default", "no network given"]),
         ({}, ["/serial.txt is missing", "not activated yet", "the defaults", "none on this board"]),
         (
             {

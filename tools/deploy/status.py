@@ -48,7 +48,7 @@ def _record(state: dict | bool | None) -> list[tuple[str, str]]:
     if installed:
         version += ", confirmed at the server" if state.get("confirmed") else ", not yet confirmed at the server"
     return [
-        ("thing", f"{state['thingId']}, {key}" if "thingId" in state else "not activated yet"),
+        ("thing", f"{state.get('thingId', 'no Id')}, {key}"),
         ("firmware", version),
         ("update", _update(state["update"])),
         ("left alone", f"version {state['quarantined']}: it failed here" if "quarantined" in state else "no version"),

@@ -53,7 +53,7 @@ def serial_number():
 
 def state():
     record = read("/state.json")
-    if not record:
+    if record in (None, False):
         return record
     picked = pick(record, "thingId", "renamed", "versionId", "slot", "confirmed", "quarantined")
     picked["has_key"] = "apiKey" in record
@@ -79,7 +79,7 @@ def server(address):
 
 def config():
     record = read("/config.json")
-    if not record:
+    if record in (None, False):
         return record
     picked = pick(record, "report_interval_s", "check_interval_s", "onewire_pin", "temperature_property")
     if "server" in record:
