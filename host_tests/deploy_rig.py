@@ -43,11 +43,13 @@ def make_board(path: Path, files: dict[str, bytes], layout: list | None = None) 
 
 
 class Line:
-    """A TCP line to a board's console that remembers what comes from the board and breaks after some bytes to it."""
+    """A TCP line to a board's console that remembers what comes from the board; it may break after some bytes to the
+    board, or turn some bytes into others on their way there."""
 
-    def __init__(self, url: str, breaks_after: int | None = None) -> None:
+    def __init__(self, url: str, breaks_after: int | None = None, turns: tuple[bytes, bytes] = (b"", b"")) -> None:
         self._board = url.removeprefix("socket://").split(":")
         self._left = breaks_after
+        self._turns = turns
         self.heard = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = "socket://{}:{}".format(*self._listener.getsockname())
@@ -67,6 +69,8 @@ class Line:
             self._ends += [desk, board]
             threading.Thread(target=self._from_board, args=(board, desk), daemon=True).start()
             while data := desk.recv(4096):
+                if self._turns[0]:
+                    data = data.replace(*self._turns)
                 if self._left is not None:
                     data = data[: self._left]
                     self._left -= len(data)

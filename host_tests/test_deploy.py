@@ -16,11 +16,24 @@ from host_tests.deploy_rig import NO_OTA, OWN, Line, Rfc2217, Stranger, make_boa
 from tools import agent
 from tools.deploy import mip
 from tools.deploy.__main__ import main
+from tools.deploy.board import Board
 from tools.deploy.port import refusal
 from tools.twin import repl
 
 VERSION = "1.29.0"  # of the VM
 OLD = {"/boot.py": b"print('old boot')\n", "/main.py": b"print('old main')\n"}
+
+
+FILL = """
+number = 0
+try:
+    while True:
+        with open(f"/{number}.big", "wb") as file:
+            file.write(bytes(32000 if number < 8 else 2000))
+        number += 1
+except OSError:
+    pass
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +128,17 @@ def test_a_line_that_breaks_leaves_the_old_agent_whole_and_the_board_deployable(
 
 
 @pytest.mark.vm
+def test_a_line_that_damages_is_noticed_before_anything_is_changed(tmp_path, capsys):
+    before = nearly_new()
+    twin = make_board(tmp_path / "flash.bin", before)
+    with repl.running(twin) as board:
+        line = Line(board.url, turns=(b"more('TQYA", b"more('TQYB"))
+        assert deploy(line.url) == 1
+    assert "/board.mpy arrived damaged" in capsys.readouterr().err
+    assert {path: content for path, content in twin.files().items() if not path.endswith(".part")} == before
+
+
+@pytest.mark.vm
 def test_a_boot_py_that_never_ends_is_interrupted(tmp_path):
     loop = b"while True:\n    try:\n        print('busy')\n    except OSError:\n        pass\n"
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), "/boot.py": loop})
@@ -137,13 +161,18 @@ def test_a_board_without_ota_slots_is_refused_unless_forced(tmp_path, capsys):
 
 
 @pytest.mark.vm
-@pytest.mark.parametrize("size_bytes", [334_000, 339_000])
-def test_a_full_board_is_left_as_it_is(tmp_path, capsys, size_bytes):
-    before = {**nearly_new(), "/big.bin": b"x" * size_bytes}
-    twin = make_board(tmp_path / "flash.bin", before)
+@pytest.mark.parametrize("is_foreseen", [True, False])
+def test_a_full_board_is_left_as_it_is(tmp_path, capsys, monkeypatch, is_foreseen):
+    if not is_foreseen:
+        monkeypatch.setattr("tools.deploy.deploy._check_space", lambda facts, new: None)
+    twin = make_board(tmp_path / "flash.bin", nearly_new())
     with repl.running(twin) as board:
+        with Board(board.url) as full:
+            full.run(FILL)
+        before = twin.files()
         assert deploy(board.url) == 1
-    assert "nothing has been changed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nothing has been changed" in said and said.count("\n") == 1
     assert twin.files() == before
 
 

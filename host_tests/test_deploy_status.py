@@ -79,7 +79,14 @@ def test_no_secret_leaves_the_board(tmp_path, capsys):
     secrets = [API_KEY, PASSWORD, "flat-password", "third-entry", "user-password", "query-key", "ca-key"]
     config = {
         "server": "https://user:user-password@host:8443/?ApiKey=query-key",
-        "wifi": [["home", PASSWORD], "flat-name", "flat-password", ["a", "b", "third-entry"], ["office", 5]],
+        "wifi": [
+            ["home", PASSWORD],
+            "flat-name",
+            "flat-password",
+            ["a", "b", "third-entry"],
+            [],
+            ["office", PASSWORD, ["10.0.0.2"]],
+        ],
         "signing_keys": ["0" * 64],
         "secret_setting": "ca-key",
     }
@@ -91,7 +98,7 @@ def test_no_secret_leaves_the_board(tmp_path, capsys):
         line = Line(board.url)
         assert main(["status", "--port", line.url]) == 0
     said = capsys.readouterr()
-    assert "https://host:8443\n" in said.out and "home, (not a [name, password] pair)" in said.out
+    assert "https://host:8443\n" in said.out and "(not a [name, password] pair), office\n" in said.out
     for secret in secrets:
         assert secret not in said.out + said.err
         assert secret.encode() not in line.heard

@@ -77,6 +77,13 @@ def server(address):
     return scheme + "://" + rest.split("/")[0].split("?")[0].split("@")[-1]
 
 
+def network_name(network):
+    """What stands where a name belongs, in [name, password] or [name, password, [address, ...]]; else "?"."""
+    if not isinstance(network, list) or not isinstance(network[0] if network else None, str):
+        return "?"
+    return network[0] if len(network) == 2 or (len(network) == 3 and isinstance(network[2], list)) else "?"
+
+
 def config():
     record = read("/config.json")
     if record in (None, False):
@@ -88,8 +95,7 @@ def config():
     picked["signing_keys"] = len(keys) if isinstance(keys, list) else 0
     networks = record.get("wifi", [])
     networks = networks if isinstance(networks, list) else ["?"]
-    # Only what stands where a name belongs: a list of name and password.
-    picked["wifi"] = [n[0] if isinstance(n, list) and len(n) == 2 and isinstance(n[0], str) else "?" for n in networks]
+    picked["wifi"] = [network_name(network) for network in networks]
     return picked
 
 
