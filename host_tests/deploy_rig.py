@@ -42,6 +42,15 @@ def make_board(path: Path, files: dict[str, bytes], layout: list | None = None) 
     return Twin(path)
 
 
+def listen(url: str, until: bytes) -> None:
+    """Hear a board's console until it says this; TimeoutError when it does not."""
+    host, port = url.removeprefix("socket://").split(":")
+    with socket.create_connection((host, int(port)), timeout=15) as console:
+        heard = b""
+        while until not in heard:
+            heard += console.recv(4096)
+
+
 class Line:
     """A TCP line to a board's console that remembers what comes from the board; it may break after some bytes to the
     board, or turn some bytes into others on their way there."""

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import select
-import socket
 import subprocess
 import sys
 from functools import cache
@@ -12,7 +11,9 @@ from functools import cache
 import pytest
 import serial
 
-from host_tests.deploy_rig import NO_OTA, OWN, Line, Rfc2217, Stranger, make_board
+from host_tests.deploy_rig import NO_OTA, OWN, Line, Rfc2217, Stranger, listen, make_board
+from host_tests.shims import otadata
+from host_tests.shims.flash import Flash
 from tools import agent
 from tools.deploy import mip
 from tools.deploy.__main__ import main
@@ -65,12 +66,7 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
     twin = make_board(tmp_path / "flash.bin", {})
     with repl.running(twin) as board:
         assert main(["deploy", "--port", board.url]) == 0
-        host, port = board.url.removeprefix("socket://").split(":")
-        with socket.create_connection((host, int(port))) as console:
-            console.settimeout(10)
-            heard = b""
-            while b"[no_serial]" not in heard:
-                heard += console.recv(4096)
+        listen(board.url, b"[no_serial]")
     assert twin.files() == _compiled(VERSION)
     said = capsys.readouterr().out
     assert f"compiled for MicroPython {VERSION}" in said and "no /serial.txt" in said and "has been reset" in said
@@ -93,6 +89,7 @@ def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tm
 
 
 @pytest.mark.vm
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pyserial's own
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_a_board_behind_rfc2217_is_a_board(tmp_path, tool):
     twin = make_board(tmp_path / "flash.bin", {**_compiled(VERSION), **OWN, "/main.py": b""})
@@ -149,12 +146,14 @@ def test_a_boot_py_that_never_ends_is_interrupted(tmp_path):
 
 @pytest.mark.vm
 def test_a_board_without_ota_slots_is_refused_unless_forced(tmp_path, capsys):
-    twin = make_board(tmp_path / "flash.bin", nearly_new(), NO_OTA)
+    before = {**nearly_new(), "/main.py": b"import time\nwhile True:\n    print('old main')\n    time.sleep(0.1)\n"}
+    twin = make_board(tmp_path / "flash.bin", before, NO_OTA)
     with repl.running(twin) as board:
         assert deploy(board.url) == 1
         said = capsys.readouterr().err
         assert "no two OTA slots" in said and "make factory" in said and "FORCE=1" in said
-        assert twin.files() == nearly_new()
+        assert twin.files() == before
+        listen(board.url, b"old main")
         assert deploy(board.url, "--force") == 0
     assert "no two OTA slots" in capsys.readouterr().out
     assert twin.files() == {**_compiled(VERSION), **OWN}
@@ -286,6 +285,23 @@ def test_the_console_shows_what_the_board_says_and_sends_what_is_typed(tmp_path)
         for port in (board.url, board.path):
             heard, status = _type(["console", "--port", port], b"print(6*7)\r", b"\r\n42\r\n")
             assert status == 0 and b"\r\n42\r\n" in heard
+
+
+@pytest.mark.vm
+def test_a_firmware_on_trial_is_named_and_the_command_line_of_the_virtual_board_works(tmp_path, capsys):
+    flash = tmp_path / "flash.bin"
+    make_board(flash, {**_compiled(VERSION), **OWN, "/main.py": b""})
+    with flash.open("r+b") as file:
+        otadata.write_record(Flash(file), 0xD000, 0, 1, otadata.NEW)
+    command = [sys.executable, "-m", "tools.twin.repl", "--flash", str(flash)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as board:
+        url = board.stdout.readline().split()[3]
+        assert main(["status", "--port", url]) == 0
+        assert "PENDING_VERIFY: on trial (this one counts)" in capsys.readouterr().out
+        assert deploy(url) == 0
+        board.terminate()
+    assert "a firmware was on trial" in capsys.readouterr().out
+    assert board.returncode == 0
 
 
 def test_the_console_without_a_terminal_says_so(capsys):

@@ -1,11 +1,10 @@
 """make status: a board's facts in words, and never a secret."""
 
 import json
-import socket
 
 import pytest
 
-from host_tests.deploy_rig import API_KEY, OWN, PASSWORD, SERIAL, Line, make_board
+from host_tests.deploy_rig import API_KEY, OWN, PASSWORD, SERIAL, Line, listen, make_board
 from host_tests.shims import otadata
 from tools.deploy import status
 from tools.deploy.__main__ import main
@@ -60,9 +59,7 @@ def test_a_boards_facts_are_said_and_the_thermometer_goes_on(tmp_path, capsys):
     with repl.running(twin) as board:
         before = twin.files()
         assert main(["status", "--port", board.url]) == 0
-        host, port = board.url.removeprefix("socket://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as console:
-            assert b"alive" in console.recv(4096)
+        listen(board.url, b"alive")
     said = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
     said = {what.strip(): how.strip() for what, how in said.items()}
     assert said["serial number"] == SERIAL

@@ -1,6 +1,7 @@
 """`python -m tools.deploy`: deploy, status, console, package. 0: done, 1: it failed, 2: wrong arguments."""
 
 import argparse
+import contextlib
 import sys
 
 from rich.console import Console
@@ -40,16 +41,13 @@ def _failed(message: str) -> int:
 def _deploy(options: argparse.Namespace) -> int:
     """Put the agent onto the board."""
     with Board(options.port, options.tool, options.wait) as board:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("looking at the board", total=None)
-            done = deploy(
-                board,
-                options.source,
-                options.force,
-                lambda path, count, total: progress.update(task, description=path, completed=count, total=total),
-            )
+        try:
+            done = _with_progress(board, options)
+        except BaseException:
+            # As far as it is there, the thermometer goes on as before.
+            with contextlib.suppress(BoardError):
+                board.restart()
+            raise
         _tell(done, options)
         if options.reset:
             board.reset()
@@ -57,6 +55,18 @@ def _deploy(options: argparse.Namespace) -> int:
         else:
             print("the thermometer is not running: press the board's reset button, or Ctrl-D in make console")
     return 0
+
+
+def _with_progress(board: Board, options: argparse.Namespace) -> Done:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("looking at the board", total=None)
+
+        def show(path: str, count: int, total: int) -> None:
+            progress.update(task, description=path, completed=count, total=total)
+
+        return deploy(board, options.source, options.force, show)
 
 
 def _tell(done: Done, options: argparse.Namespace) -> None:

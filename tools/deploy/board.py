@@ -66,7 +66,7 @@ class Board:
     def restart(self) -> None:
         """Start the board's program again without a reset of the chip: a firmware's trial goes on."""
         with self._unbroken():
-            self._link.serial.write(b"\r\x02")
+            self._link.serial.write(b"\r\x03\x02")
             self._hear(1, b">>> ")
             self._link.serial.write(b"\x04")
             self._hear(3, b"soft reboot")
