@@ -24,10 +24,11 @@ OWN = {
 }
 """What a board keeps, whatever is deployed."""
 
-NO_OTA = [
-    ("nvs", 1, 2, 0x9000, 0x6000),
+ONE_SLOT = [
+    ("nvs", 1, 2, 0x9000, 0x4000),
+    ("otadata", 1, 0, 0xD000, 0x2000),
     ("phy_init", 1, 1, 0xF000, 0x1000),
-    ("factory", 0, 0, 0x10000, 0x1C0000),
+    ("ota_0", 0, 0x10, 0x10000, 0x1C0000),
     ("vfs", 1, 0x81, 0x390000, 0x70000),
 ]
 

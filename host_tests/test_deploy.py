@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import serial
 
-from host_tests.deploy_rig import NO_OTA, OWN, Line, Rfc2217, Stranger, listen, make_board
+from host_tests.deploy_rig import ONE_SLOT, OWN, Line, Rfc2217, Stranger, listen, make_board
 from host_tests.shims import otadata
 from host_tests.shims.flash import Flash
 from tools import agent
@@ -145,9 +145,9 @@ def test_a_boot_py_that_never_ends_is_interrupted(tmp_path):
 
 
 @pytest.mark.vm
-def test_a_board_without_ota_slots_is_refused_unless_forced(tmp_path, capsys):
+def test_a_board_without_two_ota_slots_is_refused_unless_forced(tmp_path, capsys):
     before = {**nearly_new(), "/main.py": b"import time\nwhile True:\n    print('old main')\n    time.sleep(0.1)\n"}
-    twin = make_board(tmp_path / "flash.bin", before, NO_OTA)
+    twin = make_board(tmp_path / "flash.bin", before, ONE_SLOT)
     with repl.running(twin) as board:
         assert deploy(board.url) == 1
         said = capsys.readouterr().err
