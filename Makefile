@@ -39,7 +39,7 @@ twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=h
 	@$(PY) -m tools.twin --serial "$(SERIAL)" --server "$(SERVER)" --flash "$(FLASH)" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
 
 .PHONY: deploy
-deploy: $(READY)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]
+deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]
 	@$(PY) -m tools.deploy deploy --port "$(PORT)" $(if $(TOOL),--tool "$(TOOL)") $(if $(filter 1,$(SOURCE)),--source) \
 	  $(if $(filter 0,$(RESET)),--no-reset) $(if $(filter 1,$(FORCE)),--force)
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WRONG = (ROOT / "docs" / "when-something-is-wrong.md").read_text()
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("first-thermometer", "making-a-thousand", "when-something-is-wrong")]
 ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on the console
 
 

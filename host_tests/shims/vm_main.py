@@ -1,7 +1,7 @@
 """Power-on of the virtual chip on the MicroPython VM: what it needs to know is in TWIN_POWER.
 
 Does what the ESP32 port does: mounts the file system, runs boot.py, then main.py. The host's files are out of sight.
-With a "repl" in TWIN_POWER ("friendly" or "raw"), Ctrl-C ends both, and main.py is left out for "raw", as on the chip.
+With a "repl" in the world ("friendly" or "raw"), Ctrl-C ends both, and main.py is left out for "raw", as on the chip.
 """
 
 import json
@@ -33,7 +33,7 @@ for _module in (chip, ds18x20, esp32, machine, network, ntptime, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
-_repl = _power.get("repl")
+_repl = _world.get("repl")
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
 sys.path[:] = ["", ".frozen", "/lib"]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from tools.agent import AgentFilesError
+from tools.firmware import FirmwareError
 
 from . import mip, status
 from .board import TOOLS, Board
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         return options.run(options)
-    except (BoardError, AgentFilesError) as error:
+    except (BoardError, AgentFilesError, FirmwareError) as error:
         return _failed(str(error))
     except KeyboardInterrupt:
         return _failed("interrupted; the board can be deployed to again")

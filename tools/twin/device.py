@@ -156,8 +156,8 @@ class Twin:
 
     def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
+        world["repl"] = repl
         power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
-        power["repl"] = repl
         # Not as an argument: MicroPython's end at 255 bytes.
         return {**os.environ, "TWIN_POWER": json.dumps(power)}
 
