@@ -59,7 +59,7 @@ def test_a_boards_facts_are_said_and_the_thermometer_goes_on(tmp_path, capsys):
     with repl.running(twin) as board:
         before = twin.files()
         assert main(["status", "--port", board.url]) == 0
-        listen(board.url, b"alive")
+        listen(board.url, b"alive\r\nalive\r\n")
     said = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
     said = {what.strip(): how.strip() for what, how in said.items()}
     assert said["serial number"] == SERIAL

@@ -197,8 +197,9 @@ class Repl:
         """To whoever listens, with a board's line ends; what nobody hears is lost, as on a wire."""
         if not data:
             return
-        before, self._last_sent = self._last_sent, data[-1:]
-        data = re.sub(rb"(?<!\r)\n", b"\r\n", before + data)[len(before) :]
+        whole = b"\r" if self._last_sent == b"\r" else b""
+        self._last_sent = data[-1:]
+        data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
         if self._client:
             try:
                 self._client.setblocking(True)
