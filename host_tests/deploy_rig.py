@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from pathlib import Path
 
 import serial
@@ -43,13 +44,17 @@ def make_board(path: Path, files: dict[str, bytes], layout: list | None = None) 
     return Twin(path)
 
 
-def listen(url: str, until: bytes) -> None:
-    """Hear a board's console until it says this; TimeoutError when it does not."""
+def listen(url: str, until: bytes, keys: bytes = b"") -> None:
+    """Type `keys` at a board's console, and hear it until it says `until`; TimeoutError when it does not."""
     host, port = url.removeprefix("socket://").split(":")
+    deadline = time.monotonic() + 15
     with socket.create_connection((host, int(port)), timeout=15) as console:
+        console.sendall(keys)
         heard = b""
         while until not in heard:
             heard += console.recv(4096)
+            if time.monotonic() > deadline:
+                raise TimeoutError(heard)
 
 
 class Line:
