@@ -70,6 +70,27 @@ publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KE
 	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
 	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(CA),--ca "$(CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
 
+.PHONY: deploy
+deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]
+	@$(PY) -m tools.deploy deploy --port "$(PORT)" $(if $(TOOL),--tool "$(TOOL)") $(if $(filter 1,$(SOURCE)),--source) \
+	  $(if $(filter 0,$(RESET)),--no-reset) $(if $(filter 1,$(FORCE)),--force)
+
+.PHONY: status
+status: $(READY)  ## Say how a board is: serial number, thing, version, slots, last error: PORT=…
+	@$(PY) -m tools.deploy status --port "$(PORT)"
+
+.PHONY: console
+console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
+	@$(PY) -m tools.deploy console --port "$(PORT)"
+
+.PHONY: package
+package: $(READY)  ## List the agent's files in package.json, for mip
+	@$(PY) -m tools.deploy package
+
+.PHONY: twin-repl
+twin-repl: $(READY) $(FIRMWARES)  ## A virtual board with a console for deploy, status, mpremote: FLASH=build/….bin [PORT=4000]
+	@$(PY) -m tools.twin.repl --flash "$(FLASH)" $(if $(PORT),--port "$(PORT)")
+
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
 	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)"

@@ -1,6 +1,7 @@
 """Power-on of the virtual chip on the MicroPython VM: what it needs to know is in TWIN_POWER.
 
 Does what the ESP32 port does: mounts the file system, runs boot.py, then main.py. The host's files are out of sight.
+With a "repl" in the world ("friendly" or "raw"), Ctrl-C ends both, and main.py is left out for "raw", as on the chip.
 """
 
 import json
@@ -32,6 +33,7 @@ for _module in (chip, ds18x20, esp32, machine, network, ntptime, onewire):
     sys.modules[_module.__name__] = _module
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
+_repl = _world.get("repl")
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
 sys.path[:] = ["", ".frozen", "/lib"]
@@ -43,7 +45,7 @@ def _run(name):
         execfile(name, {"__name__": "__main__"})  # noqa: F821
     except SystemExit:
         chip.reset("soft reset")
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if not (isinstance(error, OSError) and error.args[0] == 2 and name == "boot.py"):
             sys.print_exception(error)
 
@@ -53,8 +55,11 @@ if _behaviour == "crash":
     chip.reset("panic: the firmware crashed")
 if _behaviour == "offline":
     chip.world["wifi"] = {}
+if _repl:
+    chip.tell("ready")
 _run("boot.py")
 while _behaviour == "hang":
     time.sleep(1)
-_run("main.py")
+if not _repl or (_repl == "friendly" and "main.py" in os.listdir("/")):
+    _run("main.py")
 chip.tell("ended")

@@ -72,6 +72,7 @@ class Twin:
         self.world = {**WORLD, **(world or {})}
         self._console = console
         self.cut = cut
+        self._cut_now: tuple[int, str] | None = None
 
     def power_on(
         self, max_boots: int = 8, timeout_s: float = 120, until: Callable[[str], bool] = lambda console: False
@@ -153,8 +154,9 @@ class Twin:
             return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py")]
         return [sys.executable, "-u", str(SHIMS / "cpython_main.py")]
 
-    def _environment(self, control_fd: int, label: str, cause: str) -> dict[str, str]:
+    def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
+        world["repl"] = repl
         power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
         # Not as an argument: MicroPython's end at 255 bytes. Not in \u escapes: it does not join the halves of one.
         return {**os.environ, "TWIN_POWER": json.dumps(power, ensure_ascii=False)}
