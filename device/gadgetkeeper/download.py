@@ -24,30 +24,29 @@ def fill(body, view) -> int:
     return count
 
 
-def write(progress, slot, body, view, count: int, done: int, size: "int | None", end: "int | None") -> int:
-    """Write the `count` bytes in `view` and what follows them, from byte `done` of the slot on; where it ends, more
-    than the slot's size for a firmware that is larger than it.
+def write(progress, view, slot, body, count: int, done: int, size: "int | None", end: "int | None") -> int:
+    """Write the `count` bytes in `view`, a part of a sector, and what follows them, from byte `done` of the slot on;
+    where it ends, more than the slot's size for a firmware that is larger than it.
 
-    With `end`, where the file certainly ends, each sector is erased ahead of its turn. `progress(done_bytes, size)` is
-    told how it goes. RetryableError when the body breaks off or the flash fails."""
+    A sector is erased before its first part is written; with `end`, where the file certainly ends, the next one is
+    erased then. `progress(done_bytes, size)` is told how it goes. RetryableError when the body breaks off or the flash
+    fails."""
     slot_bytes = slot.info()[3]
     if end is not None:
         _flash(slot, slot.ioctl, _ERASE_BLOCK, done // _SECTOR_BYTES)
     while count:
         if done == slot_bytes:
             return done + count
-        for at in range(count, _SECTOR_BYTES):
-            view[at] = 0xFF
-        block = done // _SECTOR_BYTES
-        if end is None:
-            _flash(slot, slot.writeblocks, block, view)
-        else:
-            if done + _SECTOR_BYTES < end:
+        block, at = done // _SECTOR_BYTES, done % _SECTOR_BYTES
+        if at == 0:
+            if end is None:
+                _flash(slot, slot.ioctl, _ERASE_BLOCK, block)
+            elif done + _SECTOR_BYTES < end:
                 _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)
-            _flash(slot, slot.writeblocks, block, view, 0)
+        _flash(slot, slot.writeblocks, block, view[:count], at)
         done += count
         progress(done, size)
-        count = fill(body, view) if count == _SECTOR_BYTES else 0
+        count = fill(body, view) if count == len(view) else 0
     return done
 
 

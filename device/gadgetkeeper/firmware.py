@@ -5,9 +5,12 @@ for its part only.
 """
 
 import board
+from micropython import const
 
 from . import forget
 from .console import bar, step
+
+_PART_BYTES = const(2048)  # of a sector, at a time
 
 
 def install(replies: list, keys: list, state: dict, target: str, name: str) -> None:
@@ -21,12 +24,13 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
     if not keys:
         note("needs no signature: /config.json has no signing_keys")
     size = None
+    view = memoryview(bytearray(_PART_BYTES))  # early: later there may be no such piece
     if replies:
         reply = replies.pop()
         try:
             from .install import begin
 
-            firmware = begin(reply, state, target, board, note)
+            firmware = begin(reply, view, state, target, board, note)
             del begin
             forget()
             from .download import write
@@ -37,7 +41,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
                 board.feed()
                 bar(title, done, size)
 
-            size = write(progress, *firmware)
+            size = write(progress, view, *firmware)
             del write, firmware
         finally:
             reply.close()
@@ -45,5 +49,5 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
         forget()
     from .install import arm
 
-    arm(state, target, board, keys, size)
+    arm(view, state, target, board, keys, size)
     note("checked, starting it")

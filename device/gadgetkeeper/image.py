@@ -16,14 +16,13 @@ _HASH_BYTES = const(32)
 _SECTOR_BYTES = const(4096)
 
 
-def check_slot(slot, size_bytes: "int | None", trusted: "list[str]", buffer) -> None:
+def check_slot(slot, size_bytes: "int | None", trusted: "list[str]", view: memoryview) -> None:
     """Judge the image in `slot` as a whole. RetryableError when it is not what its hash or its signature says,
     FinalError when it must not run here.
 
     `size_bytes` is how many bytes were written, None when only the image itself can tell; `trusted` are the digests of
-    the keys one of which must have signed (with none, no signature is asked for); `buffer` is one sector of scratch
-    memory."""
-    view = memoryview(buffer)
+    the keys one of which must have signed (with none, no signature is asked for); `view` is scratch
+    memory, a part of a sector and at least 1216 bytes."""
     limit_bytes = slot.info()[3]
     if size_bytes is not None:
         if size_bytes > limit_bytes:
@@ -44,9 +43,9 @@ def check_slot(slot, size_bytes: "int | None", trusted: "list[str]", buffer) -> 
     # One pass: what a signature covers holds the appended hash, which the chip itself checks before it boots.
     digest = hashlib.sha256()
     hashed_end = padded_end if trusted else hash_at
-    for at in range(0, hashed_end, _SECTOR_BYTES):
-        part = view[: min(_SECTOR_BYTES, hashed_end - at)]
-        slot.readblocks(at // _SECTOR_BYTES, part, 0)
+    for at in range(0, hashed_end, len(view)):
+        part = view[: min(len(view), hashed_end - at)]
+        slot.readblocks(at // _SECTOR_BYTES, part, at % _SECTOR_BYTES)
         digest.update(part)
     digest = digest.digest()
     if trusted:

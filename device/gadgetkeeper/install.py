@@ -7,12 +7,13 @@ from . import forget
 from .errors import FinalError, RetryableError
 
 
-def begin(reply, state: dict, version_id: str, board, note) -> tuple:
-    """Read the first sector of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash;
+def begin(reply, view: memoryview, state: dict, version_id: str, board, note) -> tuple:
+    """Read the first part of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash;
     what `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version
     is left alone until the target changes.
 
-    `board` has `Partition` and `chip_revision`; `note(sentence)` is told how it goes."""
+    `view` is memory for a part of a sector, `board` has `Partition` and `chip_revision`; `note(sentence)` is told how
+    it goes."""
     slot, running, update = _place(state, version_id, board)
     start = 0
     if reply.status_code == 206:
@@ -21,7 +22,7 @@ def begin(reply, state: dict, version_id: str, board, note) -> tuple:
     elif "etag" in state.get("update", {}):
         note("starts over: the server does not offer the rest of the same file")
     forget()
-    body, view, count = _read_first(reply)
+    body, count = _read_first(reply, view)
     forget()
     size = None if body.size_bytes is None else start + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.
@@ -32,18 +33,17 @@ def begin(reply, state: dict, version_id: str, board, note) -> tuple:
         _judge(state, update, _check_head, view[:count], least, slot, running, board.chip_revision())
         forget()
         end = _note_intent(state, update, view, etag, size)
-    return slot, body, view, count, start, size, end
+    return slot, body, count, start, size, end
 
 
-def arm(state: dict, version_id: str, board, keys: "list[str]", size_bytes: "int | None") -> None:
+def arm(view: memoryview, state: dict, version_id: str, board, keys: "list[str]", size_bytes: "int | None") -> None:
     """Check the image in the free slot from flash, and have the boot loader try it at the next reset.
 
     `size_bytes` is what `download.write` gave, None for an image that was armed before and should still be there;
     `keys` are the digests of those that may sign."""
     slot, running, update = _place(state, version_id, board)
     forget()
-    buffer = bytearray(4096)
-    _judge(state, update, _check, slot, size_bytes, running, board.chip_revision(), keys, buffer)
+    _judge(state, update, _check, slot, size_bytes, running, board.chip_revision(), keys, view)
     forget()
     from .fingerprint import fingerprint
     from .slots import Slots
@@ -67,14 +67,13 @@ def _place(state: dict, version_id: str, board):
     return slot, slots.running, {"versionId": version_id, "slot": label(slot), "attempts": attempts}
 
 
-def _read_first(reply) -> tuple:
-    """The body, a sector of memory, and how many bytes of it the body's first ones fill."""
+def _read_first(reply, view: memoryview) -> tuple:
+    """The body, and how many bytes of `view` its first ones fill."""
     from .body import open_body
     from .download import fill
 
     body = open_body(reply)
-    view = memoryview(bytearray(4096))
-    return body, view, fill(body, view)
+    return body, fill(body, view)
 
 
 def _note_intent(state: dict, update: dict, view, etag: "str | None", size: "int | None") -> "int | None":
@@ -94,13 +93,15 @@ def _check_head(view, size_bytes: int, slot, running, revision: "int | None") ->
     check_head(view[:HEAD_BYTES], size_bytes, slot.info()[3], running, revision)
 
 
-def _check(slot, size_bytes: "int | None", running, revision: "int | None", keys: "list[str]", buffer) -> None:
-    head = memoryview(buffer)[: 288 if size_bytes is None else min(288, size_bytes)]
+def _check(
+    slot, size_bytes: "int | None", running, revision: "int | None", keys: "list[str]", view: memoryview
+) -> None:
+    head = view[: 288 if size_bytes is None else min(288, size_bytes)]
     slot.readblocks(0, head, 0)
     _check_head(head, size_bytes or 0, slot, running, revision)
     from .image import check_slot
 
-    check_slot(slot, size_bytes, keys, buffer)
+    check_slot(slot, size_bytes, keys, view)
 
 
 def _judge(state: dict, update: dict, judgement, *arguments) -> None:

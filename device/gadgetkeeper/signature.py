@@ -31,7 +31,7 @@ _ZEROS = const(318)  # in the data block, before a 1 and 32 bytes of salt
 def check(slot, at_bytes: int, digest: bytes, trusted: "list[str]", view: memoryview) -> None:
     """The sector of signatures at `at_bytes` in `slot` must vouch with a trusted key for `digest`, the SHA-256 of the
     image before it. FinalError when it does not, RetryableError when it is torn or for other bytes; `view` is scratch
-    memory for one sector."""
+    memory for one block."""
     damaged = None
     problem: AgentError = FinalError("no_signature")
     block = view[:_BLOCK_BYTES]

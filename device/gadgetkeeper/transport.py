@@ -29,9 +29,9 @@ class Session:
     """Calls to a server. `ca` is the file with the certificates that an https server is trusted by, "" for none."""
 
     def __init__(self, ca: str = "") -> None:
-        self._ca = ca
-        self._kept: list = []  # [the connection that the last reply has left open, or None]
-        self._origin = ""
+        self.ca = ca
+        self.kept: list = []  # [the connection that the last reply has left open, or None]
+        self.origin = ""  # of that connection
 
     def request(self, method: str, url: str, data: "bytes | None" = None, headers: "dict | None" = None) -> Reply:
         """Send one request; the reply's head has been read, its body not. The caller closes it before the next request.
@@ -60,7 +60,10 @@ class Session:
 
     def close(self) -> None:
         """Close the connection that was kept for the next request. A reply that is being read stays as it is."""
-        self._take_kept("")
+        if self.kept:
+            from .client import take_kept
+
+            take_kept(self, "")
 
     def _exchange(self, origin: str, host: str, port: int, method: str, path: str, data, headers: dict) -> Reply:
         tls = origin[4] == "s"
@@ -75,44 +78,9 @@ class Session:
                 pass
             else:
                 return _urequest(urequests, method, origin + path, data, headers)
-        from . import client
+        from .client import exchange
 
-        text = f"{method} {path} HTTP/1.1\r\n"
-        for name in headers:
-            text += f"{name}: {headers[name]}\r\n"
-        message = (text + "\r\n").encode() + (data or b"")
-        raw = self._take_kept(origin)
-        while True:
-            fresh = raw is None
-            if fresh:
-                raw = client.open_connection(host, port, self._ca if tls else None, message)
-            reply = Reply(raw, [None] if tls else [])
-            try:
-                if not fresh:
-                    client.send(raw, message, host)
-                read_head(reply)
-            except BaseException:
-                raw.close()
-                # A server may close a kept connection at any time: what it has not begun to answer is sent once more.
-                if fresh or reply.begun:
-                    raise
-                raw = None
-                continue
-            self._kept = reply.kept
-            self._origin = origin
-            return reply
-
-    def _take_kept(self, origin: str):
-        """The open connection to `origin`, if it is still good; a connection to anybody else is closed."""
-        raw = self._kept[0] if self._kept else None
-        self._kept.clear()
-        if raw:
-            from . import client
-
-            if origin != self._origin or not client.is_idle(raw):
-                raw.close()
-                raw = None
-        return raw
+        return exchange(self, origin, host, port, method, path, data, headers)
 
 
 class _Guard:

@@ -67,15 +67,16 @@ class Board:
         """The round's rest."""
         notes = []
         size = None
+        view = memoryview(bytearray(2048))
         if isinstance(api, RangeServer):
             api = gadgetkeeper.api.Api("http://server", api, self.state)
         for reply in steps.ask_for_firmware(api, self.state, version, self.resume):
             try:
-                firmware = begin(reply, self.state, version, self, notes.append)
-                size = write(lambda done, size: None, *firmware)
+                firmware = begin(reply, view, self.state, version, self, notes.append)
+                size = write(lambda done, size: None, view, *firmware)
             finally:
                 reply.close()
-        arm(self.state, version, self, keys, size)
+        arm(view, self.state, version, self, keys, size)
         return notes
 
     def saved(self):
