@@ -76,8 +76,8 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
 
 
 def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, int, dict | None]":
-    """One round, after as many `failures` in a row (None: the first), with the agent's record if flash does not hold it:
-    the failures now, the seconds until the next round, and the record if flash could not take it."""
+    """One round, after as many `failures` in a row (None: the first), with the agent's record if flash does not hold
+    it: the failures now, the seconds until the next round, and the record if flash could not take it."""
     from gadgetkeeper import files
 
     settings: dict = {}

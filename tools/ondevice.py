@@ -65,7 +65,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
         head = firmware[: gate.HEAD_BYTES]
         gate.check_head(head, len(firmware), slot_bytes, Memory(running, slot_bytes, 0x10000), None)
         slot = Memory(firmware, slot_bytes, 0x200000)
-        module("image").check_slot(slot, len(firmware), trusted, bytearray(_SECTOR_BYTES))
+        module("image").check_slot(slot, len(firmware), trusted, memoryview(bytearray(_SECTOR_BYTES)))
 
 
 def module(name: str) -> ModuleType:
