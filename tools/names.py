@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-# Names that boards and the unix VM have in ROM, short ones first.
+# Names that boards and the unix VM have in ROM; first those for which a .mpy file holds a number only, then short ones.
 _ROM = Path(__file__).with_suffix(".txt")
 
 

@@ -14,7 +14,6 @@ from .errors import FinalError
 
 _FILE_MAX_BYTES = const(8192)
 _KEYS_MAX = const(3)
-_HEX = const("0123456789abcdef")
 
 DEFAULTS: dict = {
     "server": "http://api.gadgetkeeper.com",
@@ -108,7 +107,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and all(char in _HEX for char in value)
+    return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
 
 
 def _is_count(value: object) -> bool:

@@ -40,7 +40,7 @@ def is_id(value: object) -> bool:
     """True for what may stand in a path, a header and a record as an Id or a key: 1 to 64 of A-Z a-z 0-9 . _ -"""
     if not isinstance(value, str) or not 0 < len(value) <= 64 or value[0] == ".":
         return False
-    return all("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "._-" for char in value)
+    return not value.strip("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
 
 
 def is_etag(value: object) -> bool:
