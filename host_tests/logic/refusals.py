@@ -14,7 +14,7 @@ from gadgetkeeper import files
 from gadgetkeeper.fingerprint import fingerprint
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import keep
-from world import Reply, make_image, power_on
+from world import SLOT_BYTES, Reply, make_image, power_on
 
 V1, BAD, GOOD = "1" * 32, "2" * 32, "3" * 32
 ROUNDS = 5
@@ -32,9 +32,7 @@ class Session:
     """A server that gives every firmware in the form the case asks for."""
 
     target = BAD
-    bodies: dict = {}
-    how: dict = {}
-    told: dict = {}
+    bodies = how = told = None
 
     def __init__(self, ca):
         pass
@@ -62,7 +60,7 @@ def play(name="cases.json"):
             for case in json.load(cases):
                 Session.bodies = {BAD: _read(case["bad"]), GOOD: _read(case["good"])}
                 Session.how = case["how"]
-                Session.target, Session.told = BAD, {}
+                Session.target = BAD
                 start("http://server", case["keys"], case["secure"])
                 print(json.dumps({"case": case["case"]}))
                 rounds(switch)
@@ -77,11 +75,13 @@ def switch():
 
 def start(server, keys=(), secure=0):
     """A device that has been running version 1 for long."""
+    Session.told = None
     partition = power_on(image=make_image(1, secure=secure))
     gadgetkeeper.store.root = scratch.folder()
     _write("serial.txt", "THERM00000000000001")
     settings = {"server": server, "signing_keys": list(keys), "start_spread_s": 0}
     _write("config.json", json.dumps(settings))
+    chip.flash.program(FREE_SLOT, make_image(9, size=60000))
     slot = partition("ota_0")
     claim = {"versionId": V1, "confirmed": True, "slot": "ota_0", "image": fingerprint(slot)}
     keep({}, thingId="a" * 32, apiKey="b" * 32, renamed=True, **claim)
@@ -91,9 +91,8 @@ def rounds(heal):
     """Rounds of the agent until it has given the target up, or armed it, or does not seem to; then `heal` and one more.
     After each, a line of JSON tells whether the free slot was touched, what is armed, and what the record says."""
     for number in range(ROUNDS + 1):
-        touched = []
+        before = bytes(chip.flash.read(FREE_SLOT, SLOT_BYTES))
         healed = number == ROUNDS or bool(files.record().get("quarantined"))
-        chip.flash.on_operation = lambda operation, kind, address, size: touched.append(address >= FREE_SLOT)
         if healed:
             heal()
         armed = False
@@ -101,11 +100,11 @@ def rounds(heal):
             main.keep_in_step(0, None)
         except chip.PowerLoss:  # the reset of a device that starts a new firmware
             armed = True
-        chip.flash.on_operation = None
         slots = Slots(main.board.Partition)
         state = files.record()
         gave_up = state.get("quarantined") == BAD
-        seen = {"touched": any(touched), "chosen": slots.chosen().info()[4], "gave_up": gave_up, "healed": healed}
+        touched = chip.flash.read(FREE_SLOT, SLOT_BYTES) != before
+        seen = {"touched": touched, "chosen": slots.chosen().info()[4], "gave_up": gave_up, "healed": healed}
         seen["told"] = Session.told
         print(json.dumps(seen))
         if healed or armed:
