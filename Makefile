@@ -120,6 +120,10 @@ fuzz-net: $(READY)  ## Answer the device with many more generated answers than t
 mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.mutants
 
+.PHONY: fuzz
+fuzz: $(READY) $(FIRMWARES)  ## Throw generated images, signatures, bodies and files at the agent [CASES=100000 SEED=1 ONLY=heads]
+	@$(PY) -m tools.fuzz $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: fleet
 fleet: $(READY)  ## Let many thermometers come back at once, with jitter and without [N=1000 SEED=1]
 	@$(PY) -m tools.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg

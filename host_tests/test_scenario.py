@@ -117,21 +117,3 @@ def test_secrets_reach_no_console(world):
     state = json.loads(Twin(flash, "cpython").files()["/state.json"])
     assert state["apiKey"] not in console
     assert "twin-password" not in console
-
-
-@pytest.mark.parametrize("runtime", ON_BOTH)
-@pytest.mark.parametrize("does", ["crash", "offline", "hang"])
-def test_firmware_that_fails_its_trial_is_rolled_back(world, image_2, runtime, does, monkeypatch):
-    import hashlib
-
-    running, flash, versions, _ = world
-    monkeypatch.setattr("tools.twin.device.WATCHDOG_SPEED", 60)
-    behaviour = {hashlib.sha256(image_2).hexdigest(): {"size_bytes": len(image_2), "does": does}}
-    twin = Twin(flash, runtime, {"firmware": behaviour})
-    result = twin.power_on(max_boots=8, until=lambda console: "has failed here" in console and "reported" in console)
-    assert result.reason == "until", result.console
-    assert result.console.count("(on trial)") == 3
-    assert result.console.count("[4/5] firmware 2 into ota_1 |") == 1, "downloaded again, though the slot was whole"
-    state = twin.state()
-    assert state["quarantined"] == versions["2"] and state.get("versionId") != versions["2"]
-    assert running.vendor.thing(SERIAL)["currentVersion"] is None

@@ -75,7 +75,7 @@ def test_vendor_sets_up_and_watches_a_device(cli, server, tmp_path):
     assert (one[0], one[2], one[4:]) == ("1", str(len(APP)), ["", "first"])
     assert (two[0], two[2], two[4:]) == ("2", str(len(APP)), ["target", ""])
     things = cli("thing", "list")[1]
-    assert things == f"S2\tScale 1\t{thing_id}\t-\t2\tupdate pending\n"
+    assert things == f"S2\tScale 1\t{thing_id}\t-\t2\tupdate pending\t-\n"
     for name in ("S2", "Scale 1", thing_id):
         assert cli("thing", "pin", name, "1")[:2] == (0, "S2: pinned to version 1\n")
         assert "target version\t1 (pinned)\n" in cli("thing", "show", name)[1]
@@ -90,6 +90,57 @@ def test_name_from_a_device_sends_no_codes_to_the_terminal(cli, server):
     url = f"{server.url}/v1/things/{activated['thingId']}.json"
     httpx.put(url, json={"name": "a\x1b[2J\nb"}, headers={"X-ApiKey": activated["apiKey"]}, trust_env=False)
     assert "name\ta?[2J?b\n" in cli("thing", "show", "T1")[1]
+
+
+@pytest.fixture(scope="module")
+def lamp(server):
+    """The serial number of another product."""
+    template = server.vendor.create_template("Lamp")
+    server.vendor.add_serials(server.vendor.create_product("Lamp", template["id"])["id"], ["L1"])
+    return "L1"
+
+
+@pytest.fixture
+def device(server, lamp):
+    """Writes properties as the lamp does, which has just been activated."""
+    activated = httpx.put(f"{server.url}/v1/things/activate/{lamp}.json", trust_env=False).json()
+
+    def write(property_id, value) -> None:
+        url = f"{server.url}/v1/things/{activated['thingId']}/properties/{property_id}/value.json"
+        httpx.put(url, json=value, headers={"X-ApiKey": activated["apiKey"]}, trust_env=False).raise_for_status()
+
+    write.thing_id = activated["thingId"]
+    write.headers = {"X-ApiKey": activated["apiKey"]}
+    return write
+
+
+def test_last_update_is_listed_as_the_device_tells_it(cli, device, tmp_path):
+    (tmp_path / "app.bin").write_bytes(APP)
+    cli("version", "create", "Lamp", tmp_path / "app.bin")
+    name, version_id = cli("version", "list", "Lamp")[1].splitlines()[-1].split("\t")[:2]
+    for told, shown in (
+        ({"phase": "given up", "versionId": version_id, "attempt": 3, "code": "rolled_back"}, "3, rolled_back"),
+        ({"phase": "installed", "versionId": version_id, "attempt": 1, "code": None}, "1"),
+    ):
+        device("status", told)
+        line = f"{told['phase']}: version {name}, attempt {shown}"
+        assert cli("thing", "list")[1].splitlines()[0].endswith("\t" + line)
+        assert f"last update\t{line}\n" in cli("thing", "show", "L1")[1]
+    for odd in (5, [], {"phase": "installed"}, {"phase": "x\x1b[2J", "versionId": {}, "attempt": []}):
+        device("status", odd)
+        assert cli("thing", "list")[0] == 0 and "\x1b" not in cli("thing", "list")[1]
+
+
+def test_deleted_thing_is_gone_with_its_key_and_its_serial_number_makes_a_new_one(cli, server, device):
+    device("temperature", 21.5)
+    status, output, _ = cli("thing", "delete", "L1")
+    assert status == 0 and device.thing_id in output and "L1" not in cli("thing", "list")[1]
+    url = f"{server.url}/v1/things/{device.thing_id}.json"
+    assert httpx.get(url, headers=device.headers, trust_env=False).status_code == 401
+    assert_refused(cli("thing", "delete", "L1"), 1, "no thing 'L1'")
+    again = httpx.put(f"{server.url}/v1/things/activate/L1.json", trust_env=False).json()
+    assert again["thingId"] != device.thing_id
+    assert server.vendor.thing("L1")["properties"] == {}
 
 
 @pytest.mark.parametrize(

@@ -323,8 +323,22 @@ wdt = machine.WDT(timeout=300)
 for _ in range(6):
     time.sleep(0.1)
     wdt.feed()
+print("quiet")
 """
-    assert twin(tmp_path, runtime, main).power_on(max_boots=2).reason == "ended"
+    result = twin(tmp_path, runtime, main).power_on(max_boots=2, until=lambda console: "quiet" in console)
+    assert (result.reason, result.boots) == ("until", 1), result.console
+
+
+@pytest.mark.parametrize("runtime", ON_BOTH)
+def test_watchdog_resets_a_board_whose_program_has_ended(tmp_path, runtime):
+    main = """
+import machine
+print("cause", machine.reset_cause() == machine.WDT_RESET)
+machine.WDT(timeout=300)
+import missing
+"""
+    result = twin(tmp_path, runtime, main).power_on(max_boots=2)
+    assert result.reason == "boots" and "cause True" in result.console
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)

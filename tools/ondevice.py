@@ -63,7 +63,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
     gate = module("gate")
     with _verdict():
         head = firmware[: gate.HEAD_BYTES]
-        gate.check_head(head, len(firmware), slot_bytes, Memory(running, slot_bytes, 0x10000), None)
+        gate.check_head(head, len(firmware), slot, Memory(running, slot_bytes, 0x10000), None)
         slot = Memory(firmware, slot_bytes, 0x200000)
         module("image").check_slot(slot, len(firmware), trusted, memoryview(bytearray(_SECTOR_BYTES)))
 

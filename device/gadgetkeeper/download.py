@@ -62,6 +62,7 @@ def resume_at(slot, size_bytes: int) -> int:
     probe = bytearray(64)
     blank = b"\xff" * 64
     block = 1
+    size_bytes = min(size_bytes, slot.info()[3])
     while block * _SECTOR_BYTES < size_bytes:
         slot.readblocks(block, probe, 0)
         if probe == blank:

@@ -43,15 +43,19 @@ def arm(view: memoryview, state: dict, version_id: str, board, keys: "list[str]"
     `keys` are the digests of those that may sign."""
     slot, running, update = _place(state, version_id, board)
     forget()
-    _judge(state, update, _check, slot, size_bytes, running, board.chip_revision(), keys, view)
-    forget()
     from .fingerprint import fingerprint
+
+    image = fingerprint(slot)
+    # What should still be there from another time need not be: the board may have been flashed by cable since.
+    other = state["update"].get("image", image) != image
+    _judge(state, update, _check, slot, size_bytes, other, running, board.chip_revision(), keys, view)
+    forget()
     from .slots import Slots
     from .store import keep
 
     # The attempt is counted before it is made: a boot that never comes back must count, too.
-    update["attempts"] += 1
-    keep(state, update=dict(update, phase="armed", image=fingerprint(slot)), quarantined=None)
+    attempts = update["attempts"] + 1
+    keep(state, update=dict(update, attempts=attempts, phase="armed", image=image), quarantined=None)
     _judge(state, update, Slots(board.Partition).arm, slot)
 
 
@@ -87,18 +91,17 @@ def _note_intent(state: dict, update: dict, view, etag: "str | None", size: "int
     return end
 
 
-def _check_head(view, size_bytes: int, slot, running, revision: "int | None") -> None:
-    from .gate import HEAD_BYTES, check_head
+def _check_head(*arguments) -> None:
+    from .gate import check_head
 
-    check_head(view[:HEAD_BYTES], size_bytes, slot.info()[3], running, revision)
+    check_head(*arguments)
 
 
-def _check(
-    slot, size_bytes: "int | None", running, revision: "int | None", keys: "list[str]", view: memoryview
-) -> None:
-    head = view[: 288 if size_bytes is None else min(288, size_bytes)]
-    slot.readblocks(0, head, 0)
-    _check_head(head, size_bytes or 0, slot, running, revision)
+def _check(slot, size_bytes: "int | None", other: bool, running, revision, keys: "list[str]", view: memoryview) -> None:
+    if other:
+        raise RetryableError("wrong_hash")
+    slot.readblocks(0, view, 0)
+    _check_head(view, size_bytes or 0, slot, running, revision)
     from .image import check_slot
 
     check_slot(slot, size_bytes, keys, view)

@@ -18,6 +18,11 @@ def settle(state: dict, partition) -> "tuple[dict, bool, int]":
     """Bring the record in line with what runs: slot and image of the running firmware, as the record names them;
     whether it is on trial; and how many bytes of an interrupted download are of use. `partition` is
     `esp32.Partition`."""
+    if "update" in state:
+        try:
+            slot = partition(state["update"]["slot"])
+        except OSError:  # the record is of another board, or of another partition table
+            keep(state, update=None)
     slots = Slots(partition)
     runs = _running(slots)
     on_trial = slots.on_trial()
@@ -25,12 +30,10 @@ def settle(state: dict, partition) -> "tuple[dict, bool, int]":
         _settle(state, slots, runs)
     update = state.get("update", {})
     start = 0
-    if "etag" in update:
-        slot = partition(update["slot"])
-        if update["image"] == fingerprint(slot):
-            from .download import resume_at
+    if "etag" in update and update["image"] == fingerprint(slot):
+        from .download import resume_at
 
-            start = resume_at(slot, update["size"])
+        start = resume_at(slot, update["size"])
     return runs, on_trial, start
 
 

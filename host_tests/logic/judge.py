@@ -12,7 +12,7 @@ def verdict(image, trusted, partition=None):
     slot = partition("ota_1")
     slot.writeblocks(0, image + b"\xff" * (-len(image) % 4096))
     try:
-        _check(slot, len(image), partition(partition.RUNNING), 301, trusted, memoryview(bytearray(2048)))
+        _check(slot, len(image), False, partition(partition.RUNNING), 301, trusted, memoryview(bytearray(2048)))
     except AgentError as error:
         return error.code
     return "ok"

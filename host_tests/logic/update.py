@@ -234,7 +234,6 @@ def test_another_target_starts_with_a_clean_record():
 def test_bad_images_erase_nothing_and_are_given_up():
     for code, image in (
         ("not_an_image", b"<html>"),
-        ("not_an_image", b""),
         ("not_an_image", b"\x7f" + NEW[1:]),
         ("bad_segments", make_image(2, segments=0)),
         ("bad_segments", make_image(2, segments=17)),
@@ -252,6 +251,66 @@ def test_bad_images_erase_nothing_and_are_given_up():
         assert chip.flash.operations == operations, code
         assert board.start().has_given_up(V2), code
         assert board.start().installed() == V1
+
+
+def test_body_cut_in_its_head_is_no_verdict_on_the_firmware():
+    # Without a length, only the content tells that the connection has broken off.
+    for size in (0, 1, 100, 287):
+        board = Board()
+        update = board.start()
+        raises(RetryableError, "truncated", update.bring, raw(NEW[:size], length=False, bounded=False))
+        assert chip.flash.read(0x20000, 4096) == b"\xff" * 4096
+        assert not board.start().has_given_up(V2)
+        board.install(raw())
+
+
+def test_record_of_another_slot_never_lends_its_version_to_the_image_found_there():
+    # Version 3 was armed in ota_0; then the board was flashed by cable. Version 2 is still in ota_1.
+    board = Board()
+    board.install(raw(make_image(3)), V3)
+    reboot_into("ota_1")
+    roll_back()
+    board.start()
+    state = board.saved()
+    keep(board.state, update=dict(state["update"], slot="ota_0"))
+    chip.flash.erase(0x20000)
+    chip.flash.program(0x20000, NEW[:4096])
+    for sector in (1, 2):
+        chip.flash.erase(0x20000 + sector * 4096)
+        chip.flash.program(0x20000 + sector * 4096, NEW[sector * 4096 :][:4096])
+    api = raw(make_image(3))
+    raises(RetryableError, "wrong_hash", board.install, api, V3)
+    assert board.slots.chosen().info()[4] == "ota_0"
+    board.install(api, V3)
+    assert read(board.slot(), len(NEW)) == make_image(3)
+
+
+def test_record_of_another_partition_table_does_not_stop_the_agent():
+    for update in (
+        {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "armed", "image": "a"},
+        {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "download", "image": "a", "etag": '"e"', "size": 9},
+        {"versionId": V2, "slot": "vfs", "attempts": 0, "phase": "rolled back", "image": "a"},
+    ):
+        board = Board()
+        keep(board.state, update=update)
+        for _ in range(2):
+            try:
+                board.install(raw())
+                break
+            except RetryableError:
+                pass
+        assert read(board.slot(), len(NEW)) == NEW, update
+
+
+def test_record_of_a_larger_firmware_than_the_slot_holds_does_not_stop_the_agent():
+    board = Board()
+    board.slot().writeblocks(0, bytes(SLOT_BYTES))
+    image = board.start().runs["image"]
+    board.slot().writeblocks(0, make_image(1)[:4096])
+    update = {"versionId": V2, "slot": "ota_1", "attempts": 0, "phase": "download"}
+    keep(board.state, update=dict(update, image=image, etag='"e"', size=10**8))
+    board.install(raw())
+    assert read(board.slot(), len(NEW)) == NEW
 
 
 def test_image_too_big_without_a_length_stops_at_the_slots_end():

@@ -149,11 +149,12 @@ def _parser() -> Parser:
     command(
         group("target", "set the version that things should run"), "set", commands.set_target, "template", "version"
     )
-    thing = group("thing", "list, show, pin, unpin")
+    thing = group("thing", "list, show, pin, unpin, delete")
     command(thing, "list", commands.list_things)
     command(thing, "show", commands.show_thing, "thing")
     command(thing, "pin", commands.pin_thing, "thing", "version")
     command(thing, "unpin", commands.unpin_thing, "thing")
+    command(thing, "delete", commands.delete_thing, "thing")
     return parser
 
 

@@ -117,6 +117,10 @@ class Vendor:
         """Let the thing follow its template's target again."""
         self._call("DELETE", f"/v1/things/{_part(thing_id)}/pin.json")
 
+    def delete_thing(self, thing_id: str) -> None:
+        """Have the server forget the thing and its key; its serial number can be activated again."""
+        self._call("DELETE", f"/v1/things/{_part(thing_id)}.json")
+
     def _call(self, method: str, path: str, **request) -> Any:
         try:
             response = self._http.request(method, path, **request)

@@ -17,6 +17,7 @@ from .client import Vendor, VendorError
 
 _DESCRIPTOR = slice(32, 36)
 _DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
+_STATUS = "status"  # the property, unless the devices' /config.json names another
 
 
 class UsageError(Exception):
@@ -96,12 +97,15 @@ def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
-    """List the things: serial number, name, Id, current and target version, status."""
+    """List the things: serial number, name, Id, current and target version, status, how the last update went."""
     rows = []
-    for thing in vendor.things():
+    things = vendor.things()
+    names = _version_names(vendor, things)
+    for thing in things:
         versions = (_name(thing["currentVersion"]), _name(thing["targetVersion"]))
-        rows.append((thing["serialNumber"], thing["name"], thing["id"], *versions, thing["status"]))
-    _show(("serial number", "name", "Id", "current", "target", "status"), rows)
+        update = _last_update(thing, names)
+        rows.append((thing["serialNumber"], thing["name"], thing["id"], *versions, thing["status"], update))
+    _show(("serial number", "name", "Id", "current", "target", "status", "last update"), rows)
 
 
 def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
@@ -116,6 +120,7 @@ def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
         ("current version", _name(thing["currentVersion"]) + since),
         ("target version", _name(thing["targetVersion"]) + (" (pinned)" if thing["pinned"] else "")),
         ("status", thing["status"]),
+        ("last update", _last_update(thing, _version_names(vendor, [thing]))),
     ]
     rows += [(f"property {name}", str(value)) for name, value in thing["properties"].items()]
     _show(None, rows)
@@ -134,6 +139,29 @@ def unpin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     thing = pick("thing", vendor.things(), options.thing)
     vendor.unpin(thing["id"])
     print(f"{thing['serialNumber']}: follows its template's target")
+
+
+def delete_thing(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Have the server forget one thing; its serial number stays registered."""
+    thing = pick("thing", vendor.things(), options.thing)
+    vendor.delete_thing(thing["id"])
+    print(f"{thing['serialNumber']}: thing {thing['id']} deleted; the next activation makes a new one")
+
+
+def _version_names(vendor: Vendor, things: list[dict]) -> dict[str, str]:
+    """The names of all versions that these things may run, by Id."""
+    templates = {thing["templateId"] for thing in things}
+    return {version["id"]: version["name"] for template in templates for version in vendor.versions(template)}
+
+
+def _last_update(thing: dict, names: dict[str, str]) -> str:
+    """How the thing's last try to update went, as the device tells it in its property "status"; "-" if it does not."""
+    told = thing["properties"].get(_STATUS)
+    if not isinstance(told, dict) or not {"phase", "versionId", "attempt"} <= told.keys():
+        return "-"
+    version = names.get(str(told["versionId"]), str(told["versionId"]))
+    why = f", {told['code']}" if told.get("code") else ""
+    return f"{told['phase']}: version {version}, attempt {told['attempt']}{why}"
 
 
 def pick(kind: str, candidates: list[dict], wanted: str) -> dict:

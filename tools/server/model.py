@@ -122,7 +122,7 @@ class Thing(Base):
     template: Mapped[Template] = relationship()
     pinned_version: Mapped[Version | None] = relationship(foreign_keys=[pinned_version_id])
     current_version: Mapped[Version | None] = relationship(foreign_keys=[current_version_id])
-    properties: Mapped[list["Property"]] = relationship(order_by="Property.property_id")
+    properties: Mapped[list["Property"]] = relationship(order_by="Property.property_id", cascade="all, delete-orphan")
 
     @property
     def target_version(self) -> Version | None:

@@ -168,6 +168,13 @@ def unpin(context: Ctx, thing_id: str) -> None:
         _thing(session, thing_id).pinned_version_id = None
 
 
+@router.delete("/things/{thing_id}.json", status_code=204)
+def delete_thing(context: Ctx, thing_id: str) -> None:
+    """The thing is no more, nor is its key. Its serial number stays registered: activated again, it makes a new one."""
+    with context.database.writing() as session:
+        session.delete(_thing(session, thing_id))
+
+
 def is_serial(text: str) -> bool:
     """True for what can be a serial number, and stands unharmed in a path."""
     return _SERIAL.fullmatch(text) is not None

@@ -212,7 +212,13 @@ class Twin:
                             watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
                         else:
                             self._drain(selector, console, hear)
-                            return "until" if done() else rest if word == "reset" else "ended"
+                            if done():
+                                return "until"
+                            if word == "ended" and watchdog < float("inf"):
+                                # On the board the REPL waits now, and nobody feeds the watchdog.
+                                time.sleep(max(min(watchdog, deadline) - time.monotonic(), 0))
+                                return "watchdog" if watchdog <= deadline else "timeout"
+                            return rest if word == "reset" else "ended"
                 now = time.monotonic()
                 if now >= deadline:
                     return "timeout"
