@@ -24,7 +24,7 @@ SHIMS = ROOT / "host_tests" / "shims"
 BLOCK_BYTES = 4096
 BOOTS_MAX = 16
 _QUIET_TIMEOUT_MS = 6 * 3600 * 1000
-_AGENT = ("boot", "main", "board", "thermometer", "gadgetkeeper")
+_AGENT = ("boot", "main", "life", "board", "thermometer", "gadgetkeeper")
 
 
 class Off(BaseException):
@@ -132,7 +132,7 @@ class Rig:
             transport = types.ModuleType("gadgetkeeper.transport")
             transport.Session = lambda ca: self
             with _as_module(transport):
-                importlib.import_module("thermometer").live("main")
+                importlib.import_module("life").live("main")
 
     # What the shims tell the power supply (chip.tell), as a file.
 
