@@ -45,15 +45,16 @@ def test_wrong_arguments_are_one_line_and_status_2(arguments):
 def test_oracle_sees_each_violation():
     images = {V1: world.make_image(1, 9000), V2: world.make_image(2, 9000)}
 
-    def verdict(state, running="ota_0", target=V1, current=V1, name="ThermometerDevice", damage=None, quiet=True):
+    def verdict(state, running="ota_0", target=V1, current=V1, damage=None, quiet=True, versions=(V1,), **server):
         memory = world.factory_fresh(images[V1])
         address, size = world.PLACES["vfs"]
         files = {"/serial.txt": world.SERIAL.encode() + b"\n", "/state.json": state}
         memory[address : address + size] = world.factory.file_system(files, size)
         if damage is not None:
             memory[damage] ^= 1
-        server = Server(images, target, thing="a", key="k", current=current, name=name)
-        run = type("Run", (), {"quiet": quiet, "started": [running]})
+        known = {"thing": "a", "key": "k", "name": "ThermometerDevice", **server}
+        server = Server(images, target, current=current, **known)
+        run = type("Run", (), {"quiet": quiet, "started": ["ota_0", running], "versions": versions})
         try:
             world.check(memory, server, run, V1)
         except Violation as violation:
@@ -68,5 +69,9 @@ def test_oracle_sees_each_violation():
     assert verdict(good, running="ota_1").startswith("I3")
     assert verdict(good, current=V2).startswith("I6")
     assert verdict(good, target=V2, current=V2).startswith("I6")
+    assert verdict(good, versions=[V1, None]).startswith("I3")
+    assert verdict(good, versions=[V2, V1], does={V2: "unsigned"}).startswith("I3")
+    assert verdict(good, versions=[V2] * 4, does={V2: "hang"}).startswith("I3")
+    assert verdict(good, versions=[V2] * 3, does={V2: "hang"}) == "fine"
     assert verdict(good, name="Thermometer 1") != "fine"
     assert verdict(good.replace(b'"k"', b'"old"')) != "fine"

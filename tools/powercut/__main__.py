@@ -41,11 +41,12 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
     """All first cuts, then sampled pairs; prints the table; 1 at the first violation."""
     console = Console(stderr=False)
     for name in names:
-        problem = Story(name, setting).run().problem
+        _stories[name] = Story(name, setting)
+        problem = _stories[name].run().problem
         if problem:
             console.print(f"{name}, without a cut, seed {setting.seed}: {problem}")
             return 1
-    singles = {name: list(first_cuts(Story(name, setting))) for name in names}
+    singles = {name: list(first_cuts(_stories[name])) for name in names}
     if options.sample:
         chosen = random.Random(setting.seed)
         singles = {name: chosen.sample(cuts, min(options.sample, len(cuts))) for name, cuts in singles.items()}

@@ -16,6 +16,8 @@ STORIES = {
     "hang": "version 2 hangs: rolled back, given up",
     "crash": "version 2 crashes: rolled back, given up",
     "offline": "version 2 never reaches the server: rolled back, given up",
+    "signed": "a device that asks for a signature, and a signed version 2: updated, on trial, confirmed",
+    "unsigned": "the same device, and a version 2 that nobody has signed: never started, given up",
 }
 
 Cut = tuple[int, str]
@@ -49,7 +51,12 @@ class Story:
         self._seed = setting.seed
         images = {V1: world.make_image(setting.seed, setting.image_bytes * 5 // 6)}
         images[V2] = world.make_image(setting.seed + 1, setting.image_bytes)
-        self._memory = world.factory_fresh(images[V1])
+        config = {}
+        if name in ("signed", "unsigned"):
+            config["signing_keys"] = [world.signing_key()[1]]
+        if name == "signed":
+            images[V2] = world.sign(images[V2])
+        self._memory = world.factory_fresh(images[V1], **config)
         self._server = Server(images, target=V1)
         self.ends_with = V1 if name == "register" else V2
         if name == "factory":
@@ -60,7 +67,7 @@ class Story:
             return
         Rig(self._memory, self._server).run()  # now in step with version 1
         self._server.target = V2
-        if name == "ranges":
+        if name in ("ranges", "signed"):
             self._server.ranges = True
         elif name != "update":
             self._server.does[V2] = name
