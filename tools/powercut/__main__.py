@@ -112,8 +112,9 @@ def _pairs(singles: list[Outcome], seed: int, count: int) -> list[tuple[str, tup
 
 
 def _prepare(device: Path, setting: Setting, names: list[str]) -> None:
-    rig.load(device)
-    _stories.update({name: Story(name, setting) for name in names})
+    if _stories.keys() != set(names):  # a forked process has them already
+        rig.load(device)
+        _stories.update({name: Story(name, setting) for name in names})
 
 
 def _job(job: tuple[str, tuple[Cut, ...]]) -> Outcome:

@@ -12,7 +12,8 @@ STORIES = {
     "register": "factory state, the server knows its version already: activated, renamed, in step",
     "factory": "factory state: activated, renamed, updated, confirmed",
     "update": "in step with version 1: updated to 2, on trial, confirmed",
-    "ranges": "the same, from a server with which a download goes on where it stopped",
+    "ranges": "the same over an older firmware, from a server with which a download goes on where it stopped",
+    "dropped": "the same after somebody has activated the serial number elsewhere: activated again, updated, confirmed",
     "hang": "version 2 hangs: rolled back, given up",
     "crash": "version 2 crashes: rolled back, given up",
     "offline": "version 2 never reaches the server: rolled back, given up",
@@ -69,6 +70,11 @@ class Story:
         self._server.target = V2
         if name in ("ranges", "signed"):
             self._server.ranges = True
+            older = world.make_image(setting.seed + 2, setting.image_bytes * 7 // 8)
+            address = world.PLACES["ota_1"][0]
+            self._memory[address : address + len(older)] = older
+        elif name == "dropped":
+            self._server.key = "another device's"
         elif name != "update":
             self._server.does[V2] = name
             self.ends_with = V1

@@ -114,6 +114,7 @@ class Server:
     ranges: bool = False
     activations: int = 0
     properties: dict[str, object] = field(default_factory=dict)
+    phases: set[str] = field(default_factory=set)  # of all verdicts the device has reported
     log: list[str] = field(default_factory=list)
 
     def copy(self) -> "Server":
@@ -154,6 +155,8 @@ class Server:
         if property_id not in ("temperature", "status"):
             return Reply(404)
         self.properties[property_id] = json.loads(data)
+        if property_id == "status":
+            self.phases.add(self.properties["status"]["phase"])
         return Reply(204)
 
     def _firmware(self, image: bytes, wanted: str | None) -> "Reply":
@@ -233,6 +236,8 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
         raise Violation(f'the thing is called "{server.name}"')
     if server.target == version and (state.get("versionId"), server.current) != (version, version):
         raise Violation(f"I6: record and server say {state.get('versionId')} and {server.current}")
+    if "download" in server.phases:
+        raise Violation("the device has taken for damaged what the server sent whole")
     verdict = server.properties.get("status")
     if verdict and (verdict["phase"], verdict["versionId"]) != (
         ("installed", version) if server.target == version else ("given up", server.target)
