@@ -1,10 +1,16 @@
 """A sample of `make powercut`, and that it notices what it is there for."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from host_tests.conftest import DEVICE
+from tools import mutants
+from tools.mutants import MUTANTS
 from tools.powercut import world
 from tools.powercut.world import V1, V2, Server, Violation
 
@@ -33,6 +39,18 @@ def test_replay_shows_the_console_of_one_cut():
     assert "in step with version 2" in done.stdout
 
 
+def test_violation_is_status_1_and_says_how_to_play_that_cut_again(tmp_path):
+    mutant = next(mutant for mutant in MUTANTS if mutant.mistake == "the new version's Id is stored before its trial")
+    device = mutants.copy_with(mutant, tmp_path)
+    setting = ["--seed", "3", "--image-bytes", "7000", "--device", str(device)]
+    done = powercut("--story", "update", "--pairs", "1", "--jobs", "1", *setting)
+    assert done.returncode == 1, done.stdout
+    cut = re.search(r'make powercut STORY=update CUT="(\d+:\w+)" SEED=3 IMAGE_BYTES=7000\n', done.stdout)[1]
+    again = powercut("--story", "update", "--cut", cut, *setting)
+    assert again.returncode == 1 and "-- power cut\n" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("violated: "), again.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--cut", "5:torn"], ["--cut", "x:torn", "--story", "update"], ["--image-bytes", "1"], ["--story", "x"]],
@@ -40,6 +58,17 @@ def test_replay_shows_the_console_of_one_cut():
 def test_wrong_arguments_are_one_line_and_status_2(arguments):
     done = powercut(*arguments)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_oracle_never_asks_the_agents_own_code():
+    own = {path.stem for path in DEVICE.rglob("*.py")} | {"gadgetkeeper"}
+    tree = ast.parse(Path(world.__file__).read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert "littlefs" in imported and not {name.split(".")[0] for name in imported} & own
+    loaded = "import sys, tools.powercut.world; print(*(getattr(m, '__file__', '') for m in sys.modules.values()))"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert str(DEVICE) not in done.stdout
 
 
 def test_oracle_sees_each_violation():

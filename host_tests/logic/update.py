@@ -643,3 +643,22 @@ def test_after_a_fall_back_the_running_firmware_is_held_for_good():
     chip.running = "ota_0"  # ota_1 could not be loaded
     board.start().slots.free()
     assert board.slots.chosen().info()[4] == "ota_0" and board.slots.state(board.slot("ota_0")) == otadata.VALID
+
+
+def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    chip.running = "ota_0"
+    board.slot().writeblocks(0, make_image(9)[:4096])  # by cable
+    chip.running = "ota_1"
+    assert board.start().installed() is None
+
+
+def test_record_that_could_not_be_written_is_written_when_nothing_else_has_changed():
+    board = Board()
+    gadgetkeeper.store.root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: keep(board.state, renamed=True))
+    gadgetkeeper.store.root = board.root
+    keep(board.state, renamed=True)
+    assert board.saved()["renamed"] is True
