@@ -13,6 +13,7 @@ from world import make_image
 
 from host_tests.shims import image, otadata
 from host_tests.shims.flash import Flash
+from tools import factory, firmware
 from tools.twin import bootloader
 
 SECTOR = 4096
@@ -133,7 +134,52 @@ def test_writing_what_the_chip_runs_from_aborts(label, write):
     assert flash.operations == 0
 
 
+@pytest.mark.parametrize("op, value", [(1, 0), (2, 0), (3, 0), (4, 4), (5, 4096), (7, None), (0, None)])
+def test_ioctl_counts_blocks_and_knows_nothing_of_the_rest(op, value):
+    flash = power_on()
+    assert esp32.Partition("vfs").ioctl(op, 0) == value
+    assert flash.operations == 0
+
+
+def test_a_write_with_an_offset_erases_nothing_has_any_length_and_clears_bits_without_an_error():
+    flash = power_on()
+    vfs = esp32.Partition("vfs")
+    vfs.writeblocks(0, b"\x0f", 4095)
+    vfs.writeblocks(0, b"\xf3\xff\x00", 4095)
+    assert flash.read(0x30FFE, 5) == b"\xff\x03\xff\x00\xff" and flash.operations == 2
+
+
+def test_a_raw_write_to_the_other_slot_is_not_refused_while_on_trial():
+    flash = power_on(images=BOTH, records=[(1, 2), (2, 1)], running="ota_1")
+    esp32.Partition("ota_0").writeblocks(0, bytes(SECTOR))
+    assert flash.operations == 2, "ESP-IDF refuses in esp_ota_begin only: the agent has to"
+
+
 # Which partition is which
+
+
+def test_the_constants_and_the_defaults_of_find():
+    assert (esp32.Partition.BOOT, esp32.Partition.RUNNING) == (0, 1)
+    assert (esp32.Partition.TYPE_APP, esp32.Partition.TYPE_DATA) == (0, 1)
+    power_on([*TWO_SLOTS, FACTORY])
+    assert [part.info()[4] for part in esp32.Partition.find()] == ["ota_0", "ota_1", "factory"]
+    assert [part.info()[4] for part in esp32.Partition.find(subtype=0x11)] == ["ota_1"]
+    assert [part.info()[4] for part in esp32.Partition.find(esp32.Partition.TYPE_DATA)] == ["otadata", "vfs"]
+    assert esp32.Partition.find(label="factory", block_size=512)[0].ioctl(5, 0) == 512
+
+
+def test_subtypes_are_espressifs():
+    power_on(factory.LAYOUT)
+    found = {part.info()[4]: part.info()[:2] for kind in (0, 1) for part in esp32.Partition.find(kind)}
+    assert found == {
+        "nvs": (1, 2),
+        "otadata": (1, 0),
+        "phy_init": (1, 1),
+        "ota_0": (0, 0x10),
+        "ota_1": (0, 0x11),
+        "vfs": (1, 0x81),
+    }
+    assert esp32.Partition("ota_1").info() == (0, 0x11, 0x1D0000, 0x1C0000, "ota_1", False)
 
 
 def test_an_id_that_is_neither_boot_nor_running_is_a_value_error():
@@ -163,6 +209,30 @@ def test_boot_without_usable_records_is_factory_else_the_first_slot():
 
 
 # otadata
+
+
+def test_a_record_is_32_bytes_of_sequence_label_state_and_crc():
+    flash = power_on()
+    otadata.write_record(flash, 0xD000, 1, 2, otadata.ABORTED)
+    label = b"\xff" * 20
+    assert flash.read(0xE000, 33) == b"\x02\0\0\0" + label + b"\x04\0\0\0" + b"\x74\x37\xf6\x55" + b"\xff"
+    states = otadata.NEW, otadata.PENDING_VERIFY, otadata.VALID, otadata.INVALID, otadata.ABORTED, otadata.UNDEFINED
+    assert states == (0, 1, 2, 3, 4, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    "before, label",
+    [
+        ([(5, 2), (5, 2)], "ota_0"),
+        ([(2, 2), (2, 2)], "ota_1"),
+        ([(4, 2), (7, 3)], "ota_1"),
+        ([(9, 4), (8, 2)], "ota_1"),
+    ],
+)
+def test_the_slot_is_that_of_the_highest_usable_sequence_modulo_the_slots(before, label):
+    flash = power_on(images=BOTH, records=before)
+    assert esp32.Partition(esp32.Partition.BOOT).info()[4] == label == bootloader.start(flash)[0]
+    assert flash.operations == 0
 
 
 def test_the_crc_does_not_cover_the_state():
@@ -271,6 +341,25 @@ def test_two_flipped_bytes_get_past_the_checksum_but_not_past_the_hash():
     assert image.problem(flash, 0x10000, SLOT) is None, "without a hash there is only the checksum"
 
 
+def test_the_header_and_the_descriptor_lie_where_espressif_put_them():
+    app = firmware.app_image("1.27.0")
+    assert len(app) == 1_698_016 and 0x180000 < len(app) <= 0x1C0000
+    assert app[0] == 0xE9 and 1 <= app[1] <= 16 and app[12:14] == b"\0\0" and app[23] == 1
+    magic, secure_version = struct.unpack_from("<II", app, 32)
+    assert (magic, secure_version) == (0xABCD5432, 0)
+    assert app[48:112] == bytes(64), "MicroPython leaves version and project name empty"
+    assert app[32 + 112 : 32 + 144].rstrip(b"\0").startswith(b"v5"), "idf_ver"
+    assert len(set(app[0xB0:0xD0])) > 16, "app_elf_sha256"
+
+
+def test_a_boot_loader_passes_for_an_image_and_only_its_descriptor_tells():
+    combined = firmware.combined_image("1.27.0").read_bytes()
+    flash = power_on(images={"ota_0": make_image(1), "ota_1": combined[: 0x8000 - 0x1000]}, records=[(1, 2)])
+    esp32.Partition("ota_1").set_boot()
+    assert records(flash)[1] == (2, otadata.NEW)
+    assert flash.read(0x20020, 4) != struct.pack("<I", 0xABCD5432)
+
+
 # The boot loader
 
 
@@ -294,6 +383,27 @@ def test_boot_loader_steps(before, label, after):
     flash = power_on(images=BOTH, records=before)
     assert bootloader.start(flash)[0] == label
     assert records(flash) == after
+
+
+def test_first_boot_from_another_slot_than_the_first_is_noted_as_that_slot():
+    flash = power_on(images={"ota_1": make_image(2)})
+    assert bootloader.start(flash)[0] == "ota_1"
+    assert records(flash) == [(2, otadata.VALID), None]
+
+
+def test_mark_valid_before_the_reset_blesses_what_has_never_booted():
+    flash = power_on(images=BOTH, records=[(1, 2)])
+    esp32.Partition("ota_1").set_boot()
+    esp32.Partition.mark_app_valid_cancel_rollback()
+    assert [bootloader.start(flash)[0] for _ in range(3)] == ["ota_1"] * 3, "no trial, no way back"
+
+
+def test_set_boot_twice_boots_a_bad_image_for_ever():
+    flash = power_on(images=BOTH, records=[None, (2, 2)], running="ota_1")
+    for _ in range(2):
+        esp32.Partition("ota_0").set_boot()
+    assert [bootloader.start(flash)[0] for _ in range(5)] == ["ota_0"] * 5
+    assert records(flash) == [(3, otadata.ABORTED), (3, otadata.ABORTED)], "no record of the proven slot is left"
 
 
 def test_a_boot_that_changes_nothing_writes_nothing():

@@ -102,6 +102,23 @@ if state[0] == 255:
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)
+def test_a_deep_sleep_wake_leaves_a_trial_pending(tmp_path, runtime):
+    main = """
+import machine, esp32
+woke = machine.reset_cause() == machine.DEEPSLEEP_RESET
+state = bytearray(1)
+esp32.Partition("otadata").readblocks(1, state, 24)
+print("woke", woke, "state", state[0])
+if not woke:
+    record = bytearray(b"\\x02\\0\\0\\0" + b"\\xff" * 20 + b"\\x01\\0\\0\\0\\x74\\x37\\xf6\\x55")
+    esp32.Partition("otadata").writeblocks(1, record, 0)
+    machine.deepsleep(1)
+"""
+    result = twin(tmp_path, runtime, main).power_on(max_boots=2)
+    assert printed(result) == ["woke False state 255", "woke True state 1"]
+
+
+@pytest.mark.parametrize("runtime", ON_BOTH)
 def test_a_board_without_boot_py_starts_main_py(tmp_path, runtime):
     assert printed(twin(tmp_path, runtime, "print('main')").power_on()) == ["main"]
 

@@ -619,3 +619,106 @@ def test_flash_that_fails_is_said_and_may_be_tried_again():
     raises(RetryableError, "flash_failed", update.bring, raw())
     chip.flash.on_operation = None
     board.install(raw())
+
+
+def test_intent_is_not_on_flash_before_the_head_is_judged():
+    board = Board()
+    seen = []
+
+    def chip_revision():
+        seen.append(board.saved())
+        return 301
+
+    board.chip_revision = chip_revision
+    raises(FinalError, "wrong_chip", board.install, raw(make_image(2, chip_id=9)))
+    assert "update" not in seen[0], seen
+
+
+def test_verdict_that_the_server_has_not_heard_is_reported_again():
+    class Deaf:
+        @staticmethod
+        def write_property(property_id, value):
+            raise error
+
+    board = Board()
+    settings = {"status_property": "status"}
+    for error, left in ((RetryableError("no_answer"), True), (FinalError("no_property"), False)):
+        keep(board.state, verdict={"phase": "installed", "versionId": V1})
+        steps.report(Deaf, settings, board.state)
+        assert ("verdict" in board.saved()) == left, error
+
+
+def test_trial_without_a_record_does_not_ask_the_server_what_it_is():
+    class Old:
+        @staticmethod
+        def current_version():
+            return V1
+
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.root = scratch.folder()
+    board.start()
+    assert board.on_trial
+    assert steps.look_up_installed(Old, board.state, board.runs, board.on_trial) is None
+
+
+def test_trial_ends_only_when_the_firmware_can_measure_and_then_the_watchdog_is_fed():
+    class Dog:
+        fed = 0
+
+        def feed(self):
+            self.fed += 1
+
+    import board as real_board
+
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start()
+    real_board.watchdog = dog = Dog()
+    kept = real_board.sensor_celsius
+
+    def broken(pin):
+        raise OSError(5)
+
+    try:
+        real_board.sensor_celsius = broken
+        raises(RetryableError, "sensor", steps.prove, {"onewire_pin": 4}, board.state)
+        real_board.feed()
+        assert board.start().on_trial and not dog.fed
+        real_board.sensor_celsius = lambda pin: 21.5
+        steps.prove({"onewire_pin": 4}, board.state)
+        real_board.feed()
+        assert not board.start().on_trial and dog.fed
+    finally:
+        real_board.sensor_celsius, real_board.watchdog, real_board._trial_over = kept, None, False
+
+
+def test_after_a_fall_back_the_running_firmware_is_held_for_good():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    chip.running = "ota_0"  # ota_1 could not be loaded
+    board.start().slots.free()
+    assert board.slots.chosen().info()[4] == "ota_0" and board.slots.state(board.slot("ota_0")) == otadata.VALID
+
+
+def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    chip.running = "ota_0"
+    board.slot().writeblocks(0, make_image(9)[:4096])  # by cable
+    chip.running = "ota_1"
+    assert board.start().installed() is None
+
+
+def test_record_that_could_not_be_written_is_written_when_nothing_else_has_changed():
+    board = Board()
+    gadgetkeeper.store.root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: keep(board.state, renamed=True))
+    gadgetkeeper.store.root = board.root
+    keep(board.state, renamed=True)
+    assert board.saved()["renamed"] is True

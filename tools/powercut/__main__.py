@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tools.powercut import rig, timeline, vm
+from tools.powercut import rig
 from tools.powercut.sweep import KINDS, STORIES, Cut, Outcome, Setting, Story, first_cuts
 from tools.twin.device import VM
 
@@ -41,11 +41,13 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
     """All first cuts, then sampled pairs; prints the table; 1 at the first violation."""
     console = Console(stderr=False)
     for name in names:
-        problem = Story(name, setting).run().problem
-        if problem:
-            console.print(f"{name}, without a cut, seed {setting.seed}: {problem}")
+        _stories[name] = Story(name, setting)
+        outcome = _stories[name].run()
+        if outcome.problem:
+            console.print(outcome.console, markup=False, highlight=False)
+            console.print(f"{name}, without a cut, seed {setting.seed}: {outcome.problem}")
             return 1
-    singles = {name: list(first_cuts(Story(name, setting))) for name in names}
+    singles = {name: list(first_cuts(_stories[name])) for name in names}
     if options.sample:
         chosen = random.Random(setting.seed)
         singles = {name: chosen.sample(cuts, min(options.sample, len(cuts))) for name, cuts in singles.items()}
@@ -59,8 +61,14 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
         singles_done = _play(pool, progress, "one cut", jobs)
         pairs = _pairs(singles_done, setting.seed, options.pairs)
         pairs_done = _play(pool, progress, "two cuts", pairs)
-        vm_done = vm.play(progress, options.vm, setting, options.jobs) if options.vm and pairs_done else []
+        vm_done = []
+        if options.vm and pairs_done:
+            from tools.powercut import vm  # with the server, which takes a second to import
+
+            vm_done = vm.play(progress, options.vm, setting, options.jobs)
     if options.picture:
+        from tools.powercut import timeline
+
         timeline.draw(options.picture, setting)
     for outcome in vm_done:
         rows["factory, on the VM", outcome.cuts[0][1]].append(outcome)
@@ -79,7 +87,8 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
             return 1
         cuts = " ".join(f"{number}:{kind}" for number, kind in outcome.cuts)
         console.print(f"{outcome.story}, cut at {cuts}, seed {setting.seed}: {outcome.problem}")
-        console.print(f'again, with its console: make powercut STORY={outcome.story} CUT="{cuts}" SEED={setting.seed}')
+        again = f'STORY={outcome.story} CUT="{cuts}" SEED={setting.seed} IMAGE_BYTES={setting.image_bytes}'
+        console.print(f"again, with its console: make powercut {again}", soft_wrap=True)
     return 1
 
 
@@ -111,8 +120,9 @@ def _pairs(singles: list[Outcome], seed: int, count: int) -> list[tuple[str, tup
 
 
 def _prepare(device: Path, setting: Setting, names: list[str]) -> None:
-    rig.load(device)
-    _stories.update({name: Story(name, setting) for name in names})
+    if _stories.keys() != set(names):  # a forked process has them already
+        rig.load(device)
+        _stories.update({name: Story(name, setting) for name in names})
 
 
 def _job(job: tuple[str, tuple[Cut, ...]]) -> Outcome:

@@ -24,7 +24,7 @@ SHIMS = ROOT / "host_tests" / "shims"
 BLOCK_BYTES = 4096
 BOOTS_MAX = 16
 _QUIET_TIMEOUT_MS = 6 * 3600 * 1000
-_AGENT = ("boot", "main", "board", "thermometer", "gadgetkeeper")
+_AGENT = ("boot", "main", "life", "board", "thermometer", "gadgetkeeper")
 
 
 class Off(BaseException):
@@ -38,19 +38,21 @@ class Off(BaseException):
 @dataclass
 class Run:
     """What happened from power-on until quiet: `quiet` is False when it never came. `started` are the slots that were
-    started, `operations` those of the flash before and after the first cut, `requests` the calls made."""
+    started, `versions` what was in them then (None: no published image), `operations` those of the flash before and
+    after the first cut, `requests` the calls made."""
 
     quiet: bool = False
     console: str = ""
     started: list[str] = field(default_factory=list)
+    versions: list[str | None] = field(default_factory=list)
     operations: list[int] = field(default_factory=lambda: [0])
     requests: int = 0
 
 
 def load(device: Path) -> None:
     """Make the agent in `device` (with boot.py beside it) and the shims importable."""
-    sys.path[:0] = [str(SHIMS), str(device), str(device.parent)]
-    sys.dont_write_bytecode = False
+    sys.path[:0] = [str(SHIMS), str(device)]
+    sys.meta_path.insert(0, _Agent(device))
 
 
 class Rig:
@@ -107,8 +109,10 @@ class Rig:
             label, why = bootloader.start(flash)
             self._run.started.append(label)
             self._run.console += f"-- {cause}: the boot loader starts {label} ({why})\n"
-            self._behaviour = self._server.behaviour_of(label, self._memory_of(flash))
-            world = {"wifi": {"twin": "x"}, "ds18x20": 21.5, "chip": 40.0}
+            version = self._server.version_in(label, self._memory_of(flash))
+            self._run.versions.append(version)
+            self._behaviour = self._server.does.get(version)
+            world = {"wifi": {"twin": "x"}, "ds18x20": 21.5, "chip": 40.0, "reset_cause": cause}
             chip.power_on(flash, world, label, self)
             with self._virtual_time(), contextlib.redirect_stdout(self._heard):
                 self._program()
@@ -132,7 +136,7 @@ class Rig:
             transport = types.ModuleType("gadgetkeeper.transport")
             transport.Session = lambda ca: self
             with _as_module(transport):
-                importlib.import_module("thermometer").live("main")
+                importlib.import_module("life").live("main")
 
     # What the shims tell the power supply (chip.tell), as a file.
 
@@ -200,6 +204,28 @@ class Rig:
             raise Off("never quiet")
 
 
+class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the agent's modules, which it lets go of and imports again all the time, from code compiled once."""
+
+    def __init__(self, device: Path) -> None:
+        paths = {"boot": device.parent / "boot.py"}
+        for path in device.rglob("*.py"):
+            parts = path.relative_to(device).with_suffix("").parts
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        self._code = {name: compile(path.read_text(), str(path), "exec") for name, path in paths.items()}
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self._code:
+            return None
+        is_package = self._code[name].co_filename.endswith("__init__.py")
+        spec = importlib.util.spec_from_loader(name, self, origin=self._code[name].co_filename, is_package=is_package)
+        spec.has_location = True
+        return spec
+
+    def exec_module(self, module) -> None:
+        exec(self._code[module.__name__], module.__dict__)
+
+
 @contextlib.contextmanager
 def _as_module(module: types.ModuleType):
     """Give this module to everyone who imports its name, however often the agent lets go of it."""
@@ -231,7 +257,7 @@ class Files:
         self._flash = flash
         vfs = esp32.Partition("vfs")
         self._lfs = LittleFS(
-            context=_Blocks(vfs),
+            context=_Blocks(vfs, flash),
             block_size=BLOCK_BYTES,
             block_count=vfs.ioctl(4),
             read_size=32,
@@ -312,14 +338,14 @@ class _File:
 class _Blocks(UserContext):
     """littlefs' block device; a power loss becomes an I/O error, because no exception passes through littlefs."""
 
-    def __init__(self, partition) -> None:
+    def __init__(self, partition, flash) -> None:
         super().__init__(0)
         self._partition = partition
+        self._start = partition.info()[2]
+        self._flash = flash
 
     def read(self, cfg, block, off, size):
-        data = bytearray(size)
-        self._partition.readblocks(block, data, off)
-        return data
+        return self._flash.read(self._start + block * BLOCK_BYTES + off, size)
 
     def prog(self, cfg, block, off, data):
         return self._alive(lambda: self._partition.writeblocks(block, bytes(data), off))

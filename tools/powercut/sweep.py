@@ -12,10 +12,13 @@ STORIES = {
     "register": "factory state, the server knows its version already: activated, renamed, in step",
     "factory": "factory state: activated, renamed, updated, confirmed",
     "update": "in step with version 1: updated to 2, on trial, confirmed",
-    "ranges": "the same, from a server with which a download goes on where it stopped",
+    "ranges": "the same over an older firmware, from a server with which a download goes on where it stopped",
+    "dropped": "the same after somebody has activated the serial number elsewhere: activated again, updated, confirmed",
     "hang": "version 2 hangs: rolled back, given up",
     "crash": "version 2 crashes: rolled back, given up",
     "offline": "version 2 never reaches the server: rolled back, given up",
+    "signed": "a device that asks for a signature, and a signed version 2: updated, on trial, confirmed",
+    "unsigned": "the same device, and a version 2 that nobody has signed: never started, given up",
 }
 
 Cut = tuple[int, str]
@@ -49,7 +52,12 @@ class Story:
         self._seed = setting.seed
         images = {V1: world.make_image(setting.seed, setting.image_bytes * 5 // 6)}
         images[V2] = world.make_image(setting.seed + 1, setting.image_bytes)
-        self._memory = world.factory_fresh(images[V1])
+        config = {}
+        if name in ("signed", "unsigned"):
+            config["signing_keys"] = [world.signing_key()[1]]
+        if name == "signed":
+            images[V2] = world.sign(images[V2])
+        self._memory = world.factory_fresh(images[V1], **config)
         self._server = Server(images, target=V1)
         self.ends_with = V1 if name == "register" else V2
         if name == "factory":
@@ -60,8 +68,13 @@ class Story:
             return
         Rig(self._memory, self._server).run()  # now in step with version 1
         self._server.target = V2
-        if name == "ranges":
+        if name in ("ranges", "signed"):
             self._server.ranges = True
+            older = world.make_image(setting.seed + 2, setting.image_bytes * 7 // 8)
+            address = world.PLACES["ota_1"][0]
+            self._memory[address : address + len(older)] = older
+        elif name == "dropped":
+            self._server.key = "another device's"
         elif name != "update":
             self._server.does[V2] = name
             self.ends_with = V1

@@ -8,6 +8,7 @@ from tools.powercut.sweep import Setting, Story
 _ROWS = {"vfs": "/state.json", "ota_1": "slot ota_1", "otadata": "otadata"}
 _COLOURS = {
     "again": ("#4477aa", "version 1 runs, the download begins anew"),
+    "on": ("#66ccee", "version 1 runs, the download goes on where it stopped"),
     "armed": ("#ccbb44", "version 1 runs, the image in the slot is checked and started"),
     "trial": ("#ee7733", "version 1 runs after a trial that was cut, version 2 is tried again"),
     "stays": ("#228833", "version 2 runs"),
@@ -17,7 +18,7 @@ _CELL, _LEFT, _TOP = 16, 110, 34
 
 def draw(path: Path, setting: Setting) -> None:
     """Write the SVG."""
-    story = Story("update", setting)
+    story = Story("ranges", setting)
     operations: list[tuple[str, str]] = []
     story.run(on_operation=lambda kind, address: operations.append((kind, _row(address))))
     operations = operations[: story.run().operations[0]]
@@ -61,6 +62,8 @@ def _fate(story: Story, number: int) -> str:
     recovery = after.split("-- quiet")[0]
     if "starts ota_1" in recovery.split("[1/5]")[0]:
         return "stays"
+    if "goes on at byte" in recovery:
+        return "on"
     if "ota_1 |" in recovery:
         return "again"
     return "trial" if "(on trial)" in before else "armed"

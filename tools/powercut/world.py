@@ -1,13 +1,21 @@
 """What stands around the device: the published firmware, the server, and the truth about both."""
 
 import binascii
+import contextlib
 import copy
 import hashlib
+import io
 import json
 import random
 import struct
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
+import espsecure
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from littlefs import LittleFS
 
 from tools import factory
@@ -23,6 +31,7 @@ LAYOUT = [
 PLACES = {label: (address, size) for label, _, _, address, size in LAYOUT}
 FLASH_BYTES = 0x40000
 V1, V2 = "1" * 32, "2" * 32
+TRIALS_MAX = 3
 
 
 def make_image(seed: int, size_bytes: int) -> bytes:
@@ -40,15 +49,40 @@ def make_image(seed: int, size_bytes: int) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-def factory_fresh(image: bytes) -> bytearray:
-    """A small flash chip as it leaves the factory, `image` in ota_0."""
+@cache
+def signing_key() -> tuple[bytes, str]:
+    """A vendor's signing key, made anew for every run: PEM, and the digest by which a device knows it."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = private.private_bytes(*form)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        key, digest = Path(folder) / "key.pem", Path(folder) / "digest"
+        key.write_bytes(pem)
+        with key.open("rb") as file:
+            espsecure.digest_sbv2_public_key(file, str(digest))
+        return pem, digest.read_bytes().hex()
+
+
+def sign(image: bytes) -> bytes:
+    """`image` as `espsecure sign-data --version 2` signs it with the `signing_key`."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        key, source, target = (Path(folder) / name for name in ("key.pem", "app.bin", "signed.bin"))
+        key.write_bytes(signing_key()[0])
+        source.write_bytes(image)
+        with key.open("rb") as key_file, source.open("rb") as file:
+            espsecure.sign_data("2", [key_file], str(target), False, False, None, [], [], file)
+        return target.read_bytes()
+
+
+def factory_fresh(image: bytes, **config: object) -> bytearray:
+    """A small flash chip as it leaves the factory, `image` in ota_0, with these settings."""
     memory = bytearray(b"\xff" * FLASH_BYTES)
     table = factory.partition_table(LAYOUT)
     memory[0x8000 : 0x8000 + len(table)] = table
     address, _ = PLACES["ota_0"]
     memory[address : address + len(image)] = image
     address, size = PLACES["vfs"]
-    memory[address : address + size] = factory.file_system(factory.own_files(SERIAL, "http://server"), size)
+    memory[address : address + size] = factory.file_system(factory.own_files(SERIAL, "http://server", **config), size)
     return memory
 
 
@@ -72,7 +106,7 @@ class Server:
 
     images: dict[str, bytes]
     target: str
-    does: dict[str, str] = field(default_factory=dict)  # version: "hang", "crash" or "offline"
+    does: dict[str, str] = field(default_factory=dict)  # version: "hang", "crash", "offline" or "unsigned"
     thing: str | None = None
     name: str = ""
     key: str = ""
@@ -80,6 +114,7 @@ class Server:
     ranges: bool = False
     activations: int = 0
     properties: dict[str, object] = field(default_factory=dict)
+    phases: set[str] = field(default_factory=set)  # of all verdicts the device has reported
     log: list[str] = field(default_factory=list)
 
     def copy(self) -> "Server":
@@ -91,10 +126,6 @@ class Server:
             if read(PLACES[label][0], len(image)) == image:
                 return version
         return None
-
-    def behaviour_of(self, label: str, read) -> str | None:
-        version = self.version_in(label, read)
-        return self.does.get(version) if version else None
 
     def request(self, method: str, url: str, data, headers: dict) -> "Reply":
         path = url.removeprefix("http://server/v1/things/").removesuffix(".json")
@@ -124,6 +155,8 @@ class Server:
         if property_id not in ("temperature", "status"):
             return Reply(404)
         self.properties[property_id] = json.loads(data)
+        if property_id == "status":
+            self.phases.add(self.properties["status"]["phase"])
         return Reply(204)
 
     def _firmware(self, image: bytes, wanted: str | None) -> "Reply":
@@ -185,6 +218,12 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
         raise Violation(f"I3: {running} runs, and holds no published image")
     if version != expected:
         raise Violation(f"I6: version {version[0]} runs, it should be {expected[0]}")
+    if None in run.versions:
+        raise Violation(f"I3: {run.started[run.versions.index(None)]} was started, and held no published image")
+    for failing, what in server.does.items():
+        tries = run.versions.count(failing)
+        if tries > (0 if what == "unsigned" else TRIALS_MAX):
+            raise Violation(f"I3: version {failing[0]} is {what}, and was started {tries} times")
     files = read_files(memory)
     if files.get("/serial.txt") != SERIAL.encode() + b"\n":
         raise Violation(f"I5: the serial number is {files.get('/serial.txt')!r}")
@@ -197,6 +236,8 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
         raise Violation(f'the thing is called "{server.name}"')
     if server.target == version and (state.get("versionId"), server.current) != (version, version):
         raise Violation(f"I6: record and server say {state.get('versionId')} and {server.current}")
+    if "download" in server.phases:
+        raise Violation("the device has taken for damaged what the server sent whole")
     verdict = server.properties.get("status")
     if verdict and (verdict["phase"], verdict["versionId"]) != (
         ("installed", version) if server.target == version else ("given up", server.target)
