@@ -60,11 +60,9 @@ def settings() -> set[str]:
 def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str]) -> None:
     """Check a firmware as a device does before it starts it: one that runs `running`, of any chip revision, and
     trusts the keys with these digests. Refused when it would not."""
-    gate = module("gate")
     with _verdict():
-        head = firmware[: gate.HEAD_BYTES]
-        gate.check_head(head, len(firmware), slot, Memory(running, slot_bytes, 0x10000), None)
         slot = Memory(firmware, slot_bytes, 0x200000)
+        module("gate").check_head(firmware, len(firmware), slot, Memory(running, slot_bytes, 0x10000), None)
         module("image").check_slot(slot, len(firmware), trusted, memoryview(bytearray(_SECTOR_BYTES)))
 
 
