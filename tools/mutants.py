@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -345,7 +346,7 @@ def main() -> int:
         results = list(pool.map(play, MUTANTS))
     table = Table("mistake", "caught by")
     for mutant, caught in zip(MUTANTS, results, strict=True):
-        table.add_row(mutant.mistake, caught or "NOTHING")
+        table.add_row(mutant.mistake, escape(caught or "NOTHING"))
     Console().print(table)
     print(f"{len(MUTANTS)} mutants, {sum(caught is not None for caught in results)} caught")
     return 0 if all(results) else 1
