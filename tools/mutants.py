@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -37,18 +38,18 @@ class Mutant:
 PACKAGE = "device/gadgetkeeper/__init__.py"
 MAIN, BOARD, BOOT = "device/main.py", "device/board.py", "boot.py"
 
-_KEEP_ARMED = '    keep(state, update=dict(update, phase="armed", image=fingerprint(slot)), quarantined=None)\n'
+_KEEP_ARMED = '    keep(state, update=dict(update, attempts=attempts, phase="armed", image=image), quarantined=None)\n'
 _ARM = "    _judge(state, update, Slots(board.Partition).arm, slot)\n"
-_CHECK = "    _judge(state, update, _check, slot, size_bytes, running, board.chip_revision(), keys, buffer)\n"
+_CHECK = "    _judge(state, update, _check, slot, size_bytes, other, running, board.chip_revision(), keys, view)\n"
 _CHECK_HEAD = (
     "        _judge(state, update, _check_head, view[:count], least, slot, running, board.chip_revision())\n"
     "        forget()\n"
 )
 _NOTE_INTENT = "        end = _note_intent(state, update, view, etag, size)\n"
 _ERASE_AHEAD = (
-    "            if done + _SECTOR_BYTES < end:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n"
+    "            elif done + _SECTOR_BYTES < end:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n"
 )
-_PROGRAM = "            _flash(slot, slot.writeblocks, block, view, 0)\n"
+_PROGRAM = "        _flash(slot, slot.writeblocks, block, view[:count], at)\n"
 
 MUTANTS = [
     # The record
@@ -149,20 +150,22 @@ MUTANTS = [
     Mutant(
         "what lies in the slot is believed to be the download's beginning",
         UPDATE,
-        'if update["image"] == fingerprint(slot):',
-        "if True:",
+        'if "etag" in update and update["image"] == fingerprint(slot):',
+        'if "etag" in update:',
     ),
     Mutant(
         "no sector is erased ahead",
         DOWNLOAD,
-        _ERASE_AHEAD + _PROGRAM,
-        "            _flash(slot, slot.ioctl, _ERASE_BLOCK, block)\n" + _PROGRAM,
+        _ERASE_AHEAD,
+        "            else:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block)\n",
     ),
     Mutant(
         "a sector is programmed before its successor is erased",
         DOWNLOAD,
         _ERASE_AHEAD + _PROGRAM,
-        _PROGRAM + _ERASE_AHEAD,
+        _PROGRAM
+        + "        if at == 0 and end is not None and done + _SECTOR_BYTES < end:\n"
+        + "            _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n",
     ),
     Mutant(
         "a download goes on behind the last sector begun",
@@ -171,7 +174,10 @@ MUTANTS = [
         "return block * _SECTOR_BYTES",
     ),
     Mutant(
-        "a download starts over though it could go on", UPDATE, 'if "etag" in update:', 'if "etag" in update and False:'
+        "a download starts over though it could go on",
+        UPDATE,
+        '        start = resume_at(slot, update["size"])\n',
+        "        start = 0\n",
     ),
     Mutant("a download goes on with a file that has changed", API, '            ranged["If-Range"] = etag\n', ""),
     Mutant(
@@ -193,6 +199,12 @@ MUTANTS = [
         INSTALL,
         _CHECK,
         "    if size_bytes is not None:\n    " + _CHECK,
+    ),
+    Mutant(
+        "an image left in the slot may be another one",
+        INSTALL,
+        'other = state["update"].get("image", image) != image',
+        "other = False",
     ),
     Mutant(
         "the hash is not compared when a signature is there",
@@ -217,8 +229,8 @@ MUTANTS = [
     Mutant(
         "attempts are not counted",
         INSTALL,
-        '    update["attempts"] += 1\n    keep(',
-        '    update["attempts"] = 1\n    keep(',
+        'attempts = update["attempts"] + 1\n',
+        "attempts = 1\n",
     ),
     Mutant(
         "a version gets one attempt too many",
@@ -334,7 +346,7 @@ def main() -> int:
         results = list(pool.map(play, MUTANTS))
     table = Table("mistake", "caught by")
     for mutant, caught in zip(MUTANTS, results, strict=True):
-        table.add_row(mutant.mistake, caught or "NOTHING")
+        table.add_row(mutant.mistake, escape(caught or "NOTHING"))
     Console().print(table)
     print(f"{len(MUTANTS)} mutants, {sum(caught is not None for caught in results)} caught")
     return 0 if all(results) else 1

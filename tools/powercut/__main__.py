@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +48,7 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
             console.print(f"{name}, without a cut, seed {setting.seed}: {outcome.problem}")
             return 1
     singles = {name: list(first_cuts(_stories[name])) for name in names}
+    places = Counter((name, kind) for name, cuts in singles.items() for _, kind in cuts)
     if options.sample:
         chosen = random.Random(setting.seed)
         singles = {name: chosen.sample(cuts, min(options.sample, len(cuts))) for name, cuts in singles.items()}
@@ -75,7 +76,7 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
     for outcome in singles_done + pairs_done:
         rows[outcome.story, "two cuts" if len(outcome.cuts) == 2 else outcome.cuts[0][1]].append(outcome)
     bad = [outcome for outcome in singles_done + pairs_done + vm_done if outcome.problem]
-    _print_table(console, rows)
+    _print_table(console, rows, places)
     if not bad:
         tried = len(singles_done) + len(pairs_done) + len(vm_done)
         console.print(f"{tried} cuts, {tried} recovered (seed {setting.seed}, images of {setting.image_bytes} bytes)")
@@ -133,12 +134,14 @@ def _job(job: tuple[str, tuple[Cut, ...]]) -> Outcome:
     return outcome
 
 
-def _print_table(console: Console, rows: dict[tuple[str, str], list[Outcome]]) -> None:
-    table = Table("story", "kind of cut", "cuts tried", "recovered", "most boots")
+def _print_table(console: Console, rows: dict[tuple[str, str], list[Outcome]], places: Counter) -> None:
+    """`places` are the flash operations of each story; for cuts of the conversation, its requests."""
+    table = Table("story", "kind of cut", "operations", "cuts tried", "recovered", "most boots")
     for (story, kind), outcomes in rows.items():
         recovered = sum(outcome.problem is None for outcome in outcomes)
         most = max(outcome.boots for outcome in outcomes)
-        table.add_row(story, kind, str(len(outcomes)), str(recovered), str(most))
+        operations = places[story, kind] or ""
+        table.add_row(story, kind, str(operations), str(len(outcomes)), str(recovered), str(most))
     console.print(table)
 
 

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import time
+import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +121,8 @@ class Rig:
             return off.cause
         except bootloader.NothingToBoot:
             return "never quiet"
+        except Exception:  # nobody catches it on the board either: the thermometer has stopped
+            self._heard.write(traceback.format_exc())
         finally:
             self._run.console += self._heard.getvalue()
         return "never quiet"

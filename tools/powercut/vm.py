@@ -16,7 +16,7 @@ from tools.powercut.sweep import KINDS, Outcome, Setting
 from tools.twin import Twin
 from tools.twin.__main__ import WIFI, is_done
 
-_OPERATIONS = {1: 42, 2: 22}  # about as many as the boot that downloads has, and the trial, measured with 20,000 bytes
+_OPERATIONS = {1: 47, 2: 21}  # of the boot that downloads 20,000 bytes, and of the trial
 _DEVICES_PER_JOB = 4  # they mostly wait for their sensors
 _TIMEOUT_S = 60
 
