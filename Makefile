@@ -108,7 +108,7 @@ test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
 	@$(PY) -m pytest -n auto -m vm
 
 .PHONY: powercut
-powercut: $(READY)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
+powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
 	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
 	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120) --picture docs/powercut.svg)
 
@@ -117,7 +117,7 @@ fuzz-net: $(READY)  ## Answer the device with many more generated answers than t
 	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/test_hostile_fuzz.py
 
 .PHONY: mutants
-mutants: $(READY)  ## Make mistakes in copies of the agent and show that the proof notices each
+mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.mutants
 
 .PHONY: fuzz

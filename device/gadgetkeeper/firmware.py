@@ -30,7 +30,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
         try:
             from .install import begin
 
-            firmware = begin(reply, view, state, target, board, note)
+            firmware = begin(reply, replies.pop(), view, state, target, board, note)
             del begin
             forget()
             from .download import write

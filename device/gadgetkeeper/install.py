@@ -7,19 +7,19 @@ from . import forget
 from .errors import FinalError, RetryableError
 
 
-def begin(reply, view: memoryview, state: dict, version_id: str, board, note) -> tuple:
+def begin(reply, asked_from: int, view: memoryview, state: dict, version_id: str, board, note) -> tuple:
     """Read the first part of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash;
     what `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version
     is left alone until the target changes.
 
-    `view` is memory for a part of a sector, `board` has `Partition` and `chip_revision`; `note(sentence)` is told how
-    it goes."""
+    `asked_from` is the byte from which on it was asked for, `view` is memory for a part of a sector, `board` has
+    `Partition` and `chip_revision`; `note(sentence)` is told how it goes."""
     slot, running, update = _place(state, version_id, board)
     start = 0
     if reply.status_code == 206:
         start = int(reply.headers["content-range"][6:].partition("-")[0])
         note(f"goes on at byte {start}")
-    elif "etag" in state.get("update", {}):
+    elif asked_from:
         note("starts over: the server does not offer the rest of the same file")
     forget()
     body, count = _read_first(reply, view)

@@ -102,11 +102,13 @@ def report(api, settings: dict, state: dict) -> None:
 
 
 def ask_for_firmware(api, state: dict, target: str, start: int) -> list:
-    """The server's answer that holds the firmware, alone in a list; an empty one when the firmware should still be in
-    its slot, because it was armed before."""
+    """In a list, the byte from which on it was asked for, and the server's answer that holds the firmware; an empty
+    list when the firmware should still be in its slot, because it was armed before."""
     begun = state.get("update", {})
     if begun.get("versionId") != target:
         begun = {}
     if begun.get("phase", "download") != "download":
         return []
-    return [api.firmware(target, start, begun.get("size", 0), begun.get("etag"))]
+    if begun.get("etag") is None:
+        start = 0
+    return [start, api.firmware(target, start, begun.get("size", 0), begun.get("etag"))]

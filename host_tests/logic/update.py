@@ -70,9 +70,11 @@ class Board:
         view = memoryview(bytearray(2048))
         if isinstance(api, RangeServer):
             api = gadgetkeeper.api.Api("http://server", api, self.state)
-        for reply in steps.ask_for_firmware(api, self.state, version, self.resume):
+        replies = steps.ask_for_firmware(api, self.state, version, self.resume)
+        if replies:
+            start, reply = replies
             try:
-                firmware = begin(reply, view, self.state, version, self, notes.append)
+                firmware = begin(reply, start, view, self.state, version, self, notes.append)
                 size = write(lambda done, size: None, view, *firmware)
             finally:
                 reply.close()
