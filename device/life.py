@@ -9,10 +9,15 @@ def live(agent: str) -> None:
     the agent's next round, and so on for ever."""
     failures = unsaved = None
     while True:
-        failures, pause_s, unsaved = __import__(agent).keep_in_step(failures, unsaved)
+        failures, pause_s, unsaved = _round(agent, failures, unsaved)
         _leave(agent)
         __import__("thermometer").run(pause_s, unsaved, failures > 0)
         _leave("thermometer")
+
+
+def _round(agent: str, failures: "int | None", unsaved: "dict | None") -> tuple:
+    # A function of its own: what a caller's stack still points at would not be collected.
+    return __import__(agent).keep_in_step(failures, unsaved)
 
 
 def _leave(program: str) -> None:

@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from .errors import FinalError, RetryableError
+from .errors import RetryableError
 
 AROUND_MAX_BYTES = const(16384)  # JSON text allowed before and after the firmware
 _DEPTH_MAX = const(16)
@@ -20,7 +20,7 @@ _CLOSE = const(0x7D)
 class Around:
     """A position in the text of `reply`; the buffer `view` holds it from `at` to `end`; `count` bytes were read.
 
-    RetryableError when the text breaks off, FinalError when it is not JSON with a firmware."""
+    RetryableError when the text breaks off, or is not JSON with a firmware."""
 
     def __init__(self, reply, view: memoryview, at: int = 0, end: int = 0) -> None:
         self._reply = reply
@@ -120,5 +120,5 @@ class Around:
             byte = self._next_visible()
 
 
-def _not_json(detail: str) -> FinalError:
-    return FinalError("bad_firmware_body", detail)
+def _not_json(detail: str) -> RetryableError:
+    return RetryableError("bad_firmware_body", detail)

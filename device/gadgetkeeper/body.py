@@ -8,7 +8,7 @@ import binascii
 
 from micropython import const
 
-from .errors import FinalError, RetryableError
+from .errors import RetryableError
 
 _BUFFER_BYTES = const(1024)
 
@@ -36,7 +36,7 @@ class RawBody:
 class JsonBody:
     """A JSON string of base64, or an object with one as `firmware`; `readinto` gives the decoded bytes.
 
-    RetryableError for a body that breaks off; FinalError for one that is no such JSON or no base64."""
+    RetryableError for a body that breaks off, or is no such JSON or no base64, as what a login page puts there."""
 
     def __init__(self, reply, length_bytes: "int | None") -> None:
         from .around import AROUND_MAX_BYTES, Around
@@ -97,7 +97,7 @@ class JsonBody:
         spare = 0
         if self._closed:
             if len(text) & 3 or escape:
-                raise FinalError("bad_base64")
+                raise RetryableError("bad_base64")
             from .around import Around
 
             Around(self._reply, self._view, quote + 1, end).finish(self._in_object)
@@ -111,7 +111,7 @@ class JsonBody:
             text = text[:whole]
         data = _a2b(text)
         if len(data) != len(text) // 4 * 3 - spare:
-            raise FinalError("bad_base64")
+            raise RetryableError("bad_base64")
         return memoryview(data)
 
 

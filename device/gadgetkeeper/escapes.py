@@ -2,14 +2,14 @@
 
 from micropython import const
 
-from .errors import FinalError
+from .errors import RetryableError
 
 _BACKSLASH = const(0x5C)
 
 
 def unescape(text: bytes) -> "tuple[bytes, bytes]":
-    """`text` without its JSON escapes, and the part of an escape that it ends with. FinalError for an escape that
-    stands for nothing in base64."""
+    """`text` without its JSON escapes, and the part of an escape that it ends with. RetryableError for an escape
+    that stands for nothing in base64."""
     rest = b""
     slash = text.rfind(b"\\")
     if len(text) - slash < (6 if text[slash + 1 : slash + 2] == b"u" else 2):
@@ -26,5 +26,5 @@ def unescape(text: bytes) -> "tuple[bytes, bytes]":
         except ValueError:
             code = 0
         if escape[1:2] != b"u" or not 0x20 < code < 0x7F or code == _BACKSLASH:
-            raise FinalError("bad_base64")
+            raise RetryableError("bad_base64")
         text = text.replace(escape, bytes((code,)))

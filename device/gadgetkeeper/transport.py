@@ -36,8 +36,8 @@ class Session:
     def request(self, method: str, url: str, data: "bytes | None" = None, headers: "dict | None" = None) -> Reply:
         """Send one request; the reply's head has been read, its body not. The caller closes it before the next request.
 
-        RetryableError when the server cannot be reached, cannot be verified, or does not answer as it should;
-        FinalError for a redirect that is not followed, a bad address, and https without `ca`."""
+        RetryableError when the server cannot be reached, cannot be verified, does not answer as it should, or redirects
+        to where the agent does not follow; FinalError for a bad address, and https without `ca`."""
         origin, host, port, path = _split(url)
         for _ in range(_REDIRECTS_MAX + 1):
             try:
@@ -56,7 +56,7 @@ class Session:
                 path = path[len(origin) :]
             if path[:1] != "/" or path[:2] == "//" or (method != "GET" and reply.status_code < 307):
                 break
-        raise FinalError("redirect", host)
+        raise RetryableError("redirect", host)
 
     def close(self) -> None:
         """Close the connection that was kept for the next request. A reply that is being read stays as it is."""

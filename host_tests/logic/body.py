@@ -1,7 +1,7 @@
 """Whatever form and cut into whatever pieces: the image comes out byte for byte, or an error says why not."""
 
 from gadgetkeeper.body import open_body
-from gadgetkeeper.errors import FinalError, RetryableError
+from gadgetkeeper.errors import RetryableError
 from world import Reply, as_string, raises
 
 IMAGE = bytes((at * 31 + at // 7) & 0xFF for at in range(5000))
@@ -73,10 +73,10 @@ def test_what_is_not_base64_is_refused():
     good = as_string(IMAGE[:300])
     for bad in (b"!", b" ", b"=", b"\\n", b"\\u00e4", b"\\u005c", b"-", b"\x00", b"====", b"\\"):
         for at in (1, 41, 200, len(good) - 1):
-            raises(FinalError, "bad_base64", decode, good[:at] + bad + good[at:])
-    raises(FinalError, "bad_base64", decode, b'"AAA=' + good[1:])
-    raises(FinalError, "bad_base64", decode, b'"AAA"')
-    raises(FinalError, "bad_base64", decode, b'"A==="')
+            raises(RetryableError, "bad_base64", decode, good[:at] + bad + good[at:])
+    raises(RetryableError, "bad_base64", decode, b'"AAA=' + good[1:])
+    raises(RetryableError, "bad_base64", decode, b'"AAA"')
+    raises(RetryableError, "bad_base64", decode, b'"A==="')
 
 
 def test_what_is_not_such_json_is_refused():
@@ -95,7 +95,7 @@ def test_what_is_not_such_json_is_refused():
         b'{"a": ' + b"[" * 50,
         b'{"a": "' + b"x" * 20000,
     ):
-        raises(FinalError, "bad_firmware_body", decode, text)
+        raises(RetryableError, "bad_firmware_body", decode, text)
 
 
 def test_empty_is_worth_another_try():
