@@ -24,7 +24,7 @@ def fill(body, view) -> int:
     return count
 
 
-def write(progress, view, slot, body, count: int, done: int, size: "int | None", end: "int | None") -> int:
+def write(progress, view, count: int, slot, body, done: int, size: "int | None", end: "int | None") -> int:
     """Write the `count` bytes in `view`, a part of a sector, and what follows them, from byte `done` of the slot on;
     where it ends, more than the slot's size for a firmware that is larger than it.
 

@@ -28,10 +28,17 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
     if replies:
         reply = replies.pop()
         try:
+            from .body import open_body
+            from .download import fill
+
+            body = open_body(reply)
+            count = fill(body, view)
+            del open_body, fill
+            forget()
             from .install import begin
 
-            firmware = begin(reply, replies.pop(), view, state, target, board, note)
-            del begin
+            firmware = begin(reply, replies.pop(), body, view[:count], state, target, board, note)
+            del begin, body
             forget()
             from .download import write
 
@@ -41,7 +48,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
                 board.feed()
                 bar(title, done, size)
 
-            size = write(progress, view, *firmware)
+            size = write(progress, view, count, *firmware)
             del write, firmware
         finally:
             reply.close()

@@ -7,13 +7,13 @@ from . import forget
 from .errors import FinalError, RetryableError
 
 
-def begin(reply, asked_from: int, view: memoryview, state: dict, version_id: str, board, note) -> tuple:
-    """Read the first part of the firmware in `reply` (see `Api.firmware`), judge it, and put the intent on flash;
-    what `download.write` goes on with. FinalError when its head shows that it must not run here, and then the version
-    is left alone until the target changes.
+def begin(reply, asked_from: int, body, head: memoryview, state: dict, version_id: str, board, note) -> tuple:
+    """Judge the firmware in `reply` (see `Api.firmware`) by its `head`, the first bytes of its `body`, and put the
+    intent on flash; what `download.write` goes on with. FinalError when the head shows that it must not run here, and
+    then the version is left alone until the target changes.
 
-    `asked_from` is the byte from which on it was asked for, `view` is memory for a part of a sector, `board` has
-    `Partition` and `chip_revision`; `note(sentence)` is told how it goes."""
+    `asked_from` is the byte from which on it was asked for, `board` has `Partition` and `chip_revision`;
+    `note(sentence)` is told how it goes."""
     slot, running, update = _place(state, version_id, board)
     start = 0
     if reply.status_code == 206:
@@ -22,18 +22,16 @@ def begin(reply, asked_from: int, view: memoryview, state: dict, version_id: str
     elif asked_from:
         note("starts over: the server does not offer the rest of the same file")
     forget()
-    body, count = _read_first(reply, view)
-    forget()
     size = None if body.size_bytes is None else start + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.
     etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
     end = size if etag else None
     if start == 0:
         least = 0 if size is None else size - body.surplus_bytes
-        _judge(state, update, _check_head, view[:count], least, slot, running, board.chip_revision())
+        _judge(state, update, _check_head, head, least, slot, running, board.chip_revision())
         forget()
-        end = _note_intent(state, update, view, etag, size)
-    return slot, body, count, start, size, end
+        end = _note_intent(state, update, head, etag, size)
+    return slot, body, start, size, end
 
 
 def arm(view: memoryview, state: dict, version_id: str, board, keys: "list[str]", size_bytes: "int | None") -> None:
@@ -69,15 +67,6 @@ def _place(state: dict, version_id: str, board):
     begun = state.get("update", {})
     attempts = begun["attempts"] if begun.get("versionId") == version_id and begun["slot"] == label(slot) else 0
     return slot, slots.running, {"versionId": version_id, "slot": label(slot), "attempts": attempts}
-
-
-def _read_first(reply, view: memoryview) -> tuple:
-    """The body, and how many bytes of `view` its first ones fill."""
-    from .body import open_body
-    from .download import fill
-
-    body = open_body(reply)
-    return body, fill(body, view)
 
 
 def _note_intent(state: dict, update: dict, view, etag: "str | None", size: "int | None") -> "int | None":

@@ -9,7 +9,8 @@ import gadgetkeeper.store
 import otadata
 import scratch
 from gadgetkeeper import files, steps
-from gadgetkeeper.download import write
+from gadgetkeeper.body import open_body
+from gadgetkeeper.download import fill, write
 from gadgetkeeper.errors import AgentError, FinalError, RetryableError
 from gadgetkeeper.install import arm, begin
 from gadgetkeeper.slots import Slots
@@ -74,8 +75,10 @@ class Board:
         if replies:
             start, reply = replies
             try:
-                firmware = begin(reply, start, view, self.state, version, self, notes.append)
-                size = write(lambda done, size: None, view, *firmware)
+                body = open_body(reply)
+                count = fill(body, view)
+                firmware = begin(reply, start, body, view[:count], self.state, version, self, notes.append)
+                size = write(lambda done, size: None, view, count, *firmware)
             finally:
                 reply.close()
         arm(view, self.state, version, self, keys, size)
