@@ -19,6 +19,7 @@ from world import SLOT_BYTES, Reply, make_image, power_on
 V1, BAD, GOOD = "1" * 32, "2" * 32, "3" * 32
 ROUNDS = 5
 FREE_SLOT = 0x20000
+OLD = make_image(9, size=60000)
 
 
 class Answer(Reply):
@@ -81,7 +82,7 @@ def start(server, keys=(), secure=0):
     _write("serial.txt", "THERM00000000000001")
     settings = {"server": server, "signing_keys": list(keys), "start_spread_s": 0}
     _write("config.json", json.dumps(settings))
-    chip.flash.program(FREE_SLOT, make_image(9, size=60000))
+    chip.flash.program(FREE_SLOT, OLD)
     slot = partition("ota_0")
     claim = {"versionId": V1, "confirmed": True, "slot": "ota_0", "image": fingerprint(slot)}
     keep({}, thingId="a" * 32, apiKey="b" * 32, renamed=True, **claim)
