@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from judge import verdict
 
 from host_tests.conftest import DEVICE, LOGIC, SHIMS
+from host_tests.home import Home, is_done
+from tools import firmware
 from tools.twin.device import VM
 
 SIGNATURES = 4096  # the size of the sector they are in
@@ -219,3 +221,32 @@ def test_the_micropython_vm_comes_to_the_same_verdicts(cases, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected
     assert any(line.endswith(" ok") for line in expected)
+
+
+@pytest.mark.vm
+def test_real_firmware_signed_by_espressifs_tool_is_installed_and_no_other(keys, tmp_path):
+    real = firmware.app_image("1.28.0")
+    with Home(tmp_path, "vm", signing_keys=[keys[0].digest]) as home:
+        vendor = home.server.vendor
+
+        def publish(image: bytes) -> str:
+            path = tmp_path / "published.bin"
+            path.write_bytes(image)
+            version = vendor.create_version(home.template_id, path)
+            vendor.set_target(home.template_id, version["id"])
+            return version["id"]
+
+        def refused(console: str) -> bool:
+            return "the thermometer runs, next try in" in console and "reported" in console.rpartition("next try in")[2]
+
+        for image, code in ((real, "no_signature"), (sign(real, tmp_path, keys[1]), "unknown_key")):
+            version_id = publish(image)
+            console = home.power_on(refused)
+            assert f"[{code}]; the thermometer runs" in console and "(on trial)" not in console
+            assert home.twin().state()["quarantined"] == version_id
+        signed = sign(real, tmp_path, keys[0])
+        version_id = publish(signed)
+        console = home.power_on(is_done)
+        assert "needs no signature" not in console
+        assert home.twin().state()["versionId"] == home.thing()["currentVersion"]["id"] == version_id
+        assert home.twin().slot_bytes("ota_1", len(signed)) == signed
