@@ -177,6 +177,8 @@ def check(title: str, outcomes: dict[str, Outcome]) -> None:
         pattern = re.escape(sentences()[code]).replace("…", ".*")
         assert any(re.search(rf"{pattern} \[{code}\]; the thermometer runs", line) for line in outcome.said), name
         found[name] = (code, sentences()[code], outcome.does)
+        warned = any("needs no signature: /config.json has no signing_keys" in line for line in outcome.said)
+        assert warned == (title != "The signature") or code in ("bad_answer", "redirect", "server_error"), name
         told = outcome.rounds[-1]["told"]
         if "gives up" in outcome.does and told:
             tries = len(outcome.codes)
