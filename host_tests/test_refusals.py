@@ -109,6 +109,7 @@ def signed_cases(keys: list[Key], folder: Path) -> dict[str, bytes]:
     return {
         "an unsigned image": NEW,
         "an unsigned image with an empty sector behind it": aligned + b"\xff" * SIGNATURES,
+        "an unsigned image that fills the slot": make_image(2, size=SLOT_BYTES - 344),
         "an image signed with a wrong key": theirs,
         "the signature of another image": mixed,
         "the signature of another image, made out to this one": reseal(
