@@ -337,7 +337,7 @@ def _rounds(name: str, content: bytes, count: int) -> tuple[str, bool]:
         (Path(gadgetkeeper.store.root) / name).write_bytes(content)
         for _ in range(count):
             try:
-                main.keep_in_step(0, None)
+                main.keep_in_step(None, None)
             except chip.PowerLoss:
                 break
         armed = Slots(main.board.Partition).chosen().info()[4] == "ota_1"
