@@ -421,7 +421,8 @@ def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
         board.start()
         assert board.slots.chosen().info()[4] == "ota_1" and board.installed() == V2
         assert not board.slots.failed("ota_0") and board.saved()["versionId"] == V2
-    raises(RetryableError, "wrong_hash", arm, board.state, V3, board, (), None)
+    view = memoryview(bytearray(2048))
+    raises(RetryableError, "wrong_hash", arm, view, board.state, V3, board, (), None)
     assert board.slots.chosen().info()[4] == "ota_1"
 
 
