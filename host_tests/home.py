@@ -1,5 +1,7 @@
 """A home with one thermometer and the vendor's server, for tests of whole lives: small images, everything else real."""
 
+import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +22,7 @@ class Home:
     with 2 as the target. Use it as a context manager; the server can be ended and started again at its address."""
 
     def __init__(self, folder: Path, runtime: str, **config: object) -> None:
-        self.flash = folder / "flash.bin"
-        self.data = folder / "server"
+        self._move_to(folder)
         self.runtime = runtime
         self.world: dict = {}
         self.versions: dict[str, str] = {}
@@ -50,6 +51,15 @@ class Home:
         if self.server:
             self._running.__exit__(None, None, None)
             self.server = None
+
+    def copy_to(self, folder: Path) -> "Home":
+        """The same home in another folder, with its server at the same address; this one's must have ended."""
+        other = copy.copy(self)
+        other._move_to(folder)
+        shutil.copy(self.flash, other.flash)
+        shutil.copytree(self.data, other.data)
+        other._open()
+        return other
 
     def open_server(self) -> None:
         """Start the server again where it was."""
@@ -102,6 +112,10 @@ class Home:
         assert state["versionId"] == self.versions[name] and state["slot"] == slot and state["thingId"] == thing["id"]
         assert self.twin().slot_bytes(slot, len(IMAGES[name])) == IMAGES[name]
         assert thing["properties"]["temperature"] == 21.5
+
+    def _move_to(self, folder: Path) -> None:
+        self.flash = folder / "flash.bin"
+        self.data = folder / "server"
 
     def _open(self) -> None:
         self._running = server.running(self.data, port=self._port)

@@ -109,6 +109,7 @@ def signed_cases(keys: list[Key], folder: Path) -> dict[str, bytes]:
     return {
         "an unsigned image": NEW,
         "an unsigned image with an empty sector behind it": aligned + b"\xff" * SIGNATURES,
+        "an unsigned image that fills the slot": make_image(2, size=SLOT_BYTES - 344),
         "an image signed with a wrong key": theirs,
         "the signature of another image": mixed,
         "the signature of another image, made out to this one": reseal(
@@ -177,6 +178,8 @@ def check(title: str, outcomes: dict[str, Outcome]) -> None:
         pattern = re.escape(sentences()[code]).replace("…", ".*")
         assert any(re.search(rf"{pattern} \[{code}\]; the thermometer runs", line) for line in outcome.said), name
         found[name] = (code, sentences()[code], outcome.does)
+        warned = any("needs no signature: /config.json has no signing_keys" in line for line in outcome.said)
+        assert warned == (title != "The signature") or code in ("bad_answer", "redirect", "server_error"), name
         told = outcome.rounds[-1]["told"]
         if "gives up" in outcome.does and told:
             tries = len(outcome.codes)

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from judge import verdict
 
 from host_tests.conftest import DEVICE, LOGIC, SHIMS
+from host_tests.home import Home, is_done
+from tools import firmware
 from tools.twin.device import VM
 
 SIGNATURES = 4096  # the size of the sector they are in
@@ -154,6 +156,44 @@ def test_salt_of_another_length_and_other_paddings_are_refused(keys, tmp_path):
     assert verdict(reseal(image, SIGNATURE, number[::-1]), [keys[0].digest]) == "ok"
 
 
+def test_signature_number_beyond_the_modulus_is_refused(keys, tmp_path):
+    # Modulo n it is the sound one: a second form of the same signature, which RFC 8017 forbids.
+    modulus = keys[0].private.public_key().public_numbers().n
+    for seed in range(200):
+        image = sign(world.make_image(seed), tmp_path, keys[0])
+        start = len(image) - SIGNATURES
+        number = int.from_bytes(image[start + SIGNATURE : start + CRC], "little") + modulus
+        if number < 1 << 3072:
+            assert verdict(image, [keys[0].digest]) == "ok"
+            image = reseal(image, SIGNATURE, number.to_bytes(384, "little"))
+            assert verdict(image, [keys[0].digest]) == "bad_signature"
+            return
+    raise AssertionError("no signature with room above it")
+
+
+def test_encoding_that_only_nearly_fits_is_refused(keys, tmp_path):
+    image = sign(world.make_image(2), tmp_path, keys[0])
+    private = keys[0].private.private_numbers()
+    modulus = private.public_numbers.n
+    digest = hashlib.sha256(image[:-SIGNATURES]).digest()
+    salt = bytes(range(32))
+    seal = hashlib.sha256(bytes(8) + digest + salt).digest()
+    mask = b"".join(hashlib.sha256(seal + struct.pack(">I", count)).digest() for count in range(11))[:351]
+
+    def signed(data: bytes, end: bytes = b"\xbc", top: int = 0) -> bytes:
+        masked = bytearray(one ^ other for one, other in zip(data, mask, strict=True))
+        masked[0] = masked[0] & 0x7F | top
+        number = pow(int.from_bytes(bytes(masked) + seal + end, "big"), private.d, modulus)
+        return reseal(image, SIGNATURE, number.to_bytes(384, "little"))
+
+    data = bytes(318) + b"\x01" + salt
+    assert verdict(signed(data), [keys[0].digest]) == "ok"
+    nearly = [signed(data, b"\xbd"), signed(data, top=0x80), signed(bytes(317) + b"\x01\x01" + salt)]
+    nearly += [signed(bytes(318) + b"\x02" + salt), signed(bytes(318) + b"\0" + salt)]
+    for number, wrong in enumerate(nearly):
+        assert verdict(wrong, [keys[0].digest]) == "bad_signature", number
+
+
 def test_torn_signature_sector_is_damage_not_a_verdict(keys, tmp_path):
     image = sign(world.make_image(2), tmp_path, keys[0])
     start = len(image) - SIGNATURES
@@ -219,3 +259,32 @@ def test_the_micropython_vm_comes_to_the_same_verdicts(cases, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected
     assert any(line.endswith(" ok") for line in expected)
+
+
+@pytest.mark.vm
+def test_real_firmware_signed_by_espressifs_tool_is_installed_and_no_other(keys, tmp_path):
+    real = firmware.app_image("1.28.0")
+    with Home(tmp_path, "vm", signing_keys=[keys[0].digest]) as home:
+        vendor = home.server.vendor
+
+        def publish(image: bytes) -> str:
+            path = tmp_path / "published.bin"
+            path.write_bytes(image)
+            version = vendor.create_version(home.template_id, path)
+            vendor.set_target(home.template_id, version["id"])
+            return version["id"]
+
+        def refused(console: str) -> bool:
+            return "the thermometer runs, next try in" in console and "reported" in console.rpartition("next try in")[2]
+
+        for image, code in ((real, "no_signature"), (sign(real, tmp_path, keys[1]), "unknown_key")):
+            version_id = publish(image)
+            console = home.power_on(refused)
+            assert f"[{code}]; the thermometer runs" in console and "(on trial)" not in console
+            assert home.twin().state()["quarantined"] == version_id
+        signed = sign(real, tmp_path, keys[0])
+        version_id = publish(signed)
+        console = home.power_on(is_done)
+        assert "needs no signature" not in console
+        assert home.twin().state()["versionId"] == home.thing()["currentVersion"]["id"] == version_id
+        assert home.twin().slot_bytes("ota_1", len(signed)) == signed

@@ -95,6 +95,18 @@ def test_server_lost_in_the_trial_means_the_old_firmware_and_another_try(tmp_pat
         assert home.thing()["properties"]["status"] == told
 
 
+def test_power_that_fails_in_the_trial_means_the_old_firmware_and_another_try(tmp_path):
+    code, _, does = table("The trial")["the power fails"]
+    with Home(tmp_path, "cpython") as home:
+        home.boot()
+        home.power_on(lambda heard: "[1/5]" in heard.partition("(on trial)")[2])
+        console = home.power_on()
+        assert "power-on: the boot loader starts ota_0 (as before)" in console and "into ota_1 |" not in console
+        assert does == "returns to the old firmware, tries again"
+        home.check_in_step("2", "ota_1")
+        assert home.thing()["properties"]["status"]["attempt"] == 2 and code == "rolled_back"
+
+
 @pytest.mark.parametrize(
     "runtime, main",
     [

@@ -64,7 +64,8 @@ def config(settings: dict) -> None:
         fits = type(value) is type(default)
         if fits and name == "signing_keys":
             fits = len(value) <= _KEYS_MAX and all(_is_digest(key) for key in value)
-        if not fits or (name.endswith("_interval_s") and value < 1):
+        # A wait may be none, an interval not.
+        if not fits or (name[-2:] == "_s" and value < ("interval" in name)):
             # The value is not shown: it may be a password in the wrong place.
             raise FinalError("bad_config", name)
         settings[name] = value

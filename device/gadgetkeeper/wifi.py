@@ -25,7 +25,7 @@ def connect(networks: list, wait) -> None:
     for known in networks:
         try:
             name, code = known[0], _join(wlan, wait, *known)
-        except (IndexError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             raise FinalError("bad_config", "wifi")
         if not code:
             return

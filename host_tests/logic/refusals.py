@@ -6,6 +6,7 @@
 import json
 
 import chip
+import gadgetkeeper.firmware
 import gadgetkeeper.store
 import gadgetkeeper.transport
 import main
@@ -16,9 +17,12 @@ from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import keep
 from world import SLOT_BYTES, Reply, make_image, power_on
 
+gadgetkeeper.firmware.forget = lambda: None  # as in `world`
+
 V1, BAD, GOOD = "1" * 32, "2" * 32, "3" * 32
 ROUNDS = 5
 FREE_SLOT = 0x20000
+OLD = make_image(9, size=60000)
 
 
 class Answer(Reply):
@@ -81,7 +85,7 @@ def start(server, keys=(), secure=0):
     _write("serial.txt", "THERM00000000000001")
     settings = {"server": server, "signing_keys": list(keys), "start_spread_s": 0}
     _write("config.json", json.dumps(settings))
-    chip.flash.program(FREE_SLOT, make_image(9, size=60000))
+    chip.flash.program(FREE_SLOT, OLD)
     slot = partition("ota_0")
     claim = {"versionId": V1, "confirmed": True, "slot": "ota_0", "image": fingerprint(slot)}
     keep({}, thingId="a" * 32, apiKey="b" * 32, renamed=True, **claim)
@@ -97,7 +101,7 @@ def rounds(heal):
             heal()
         armed = False
         try:
-            main.keep_in_step(0, None)
+            main.keep_in_step(None, None)
         except chip.PowerLoss:  # the reset of a device that starts a new firmware
             armed = True
         slots = Slots(main.board.Partition)

@@ -53,7 +53,12 @@ def test_config_falls_back_to_defaults_and_refuses_wrong_types_without_showing_v
     for content in (b"", b"{", b"[]"):
         write(root, "config.json", content)
         raises(FinalError, "no_config", settings)
-    for content in (b'{"wifi": "secret-1"}', b'{"check_interval_s": 0}', b'{"server": ["secret-2"]}'):
+    for content in (
+        b'{"wifi": "secret-1"}',
+        b'{"check_interval_s": 0}',
+        b'{"start_spread_s": -1}',
+        b'{"server": ["secret-2"]}',
+    ):
         write(root, "config.json", content)
         assert "secret" not in raises(FinalError, "bad_config", settings)
 

@@ -398,6 +398,37 @@ def test_mark_after_set_boot_does_not_bless_what_never_ran():
     assert board.slots.state(board.slot()) == otadata.NEW
 
 
+def test_mark_after_a_fall_back_does_not_bless_the_slot_that_cannot_be_loaded():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    chip.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, PENDING_VERIFY
+    raises(AgentError, "not_marked", board.start().slots.mark_valid)
+    assert otadata.read_records(chip.flash, 0xD000)[1][1] == otadata.PENDING_VERIFY
+
+
+def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    reply = Reply(as_string(make_image(3, size=40000))[:30000], length=False)
+    watched = []
+    chip.flash.on_operation = lambda number, kind, address, size: watched.append(address)
+    try:
+        raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply), V3)
+    finally:
+        chip.flash.on_operation = None
+    assert 0x10000 in watched and board.slots.state(board.slot("ota_0")) == otadata.VALID
+    for _ in range(2):
+        board.start()
+        assert board.slots.chosen().info()[4] == "ota_1" and board.installed() == V2
+        assert not board.slots.failed("ota_0") and board.saved()["versionId"] == V2
+    view = memoryview(bytearray(2048))
+    raises(RetryableError, "wrong_hash", arm, view, board.state, V3, board, (), None)
+    assert board.slots.chosen().info()[4] == "ota_1"
+
+
 def test_arming_twice_leaves_the_running_record():
     board = Board()
     board.install(raw())

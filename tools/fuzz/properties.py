@@ -337,7 +337,7 @@ def _rounds(name: str, content: bytes, count: int) -> tuple[str, bool]:
         (Path(gadgetkeeper.store.root) / name).write_bytes(content)
         for _ in range(count):
             try:
-                main.keep_in_step(0, None)
+                main.keep_in_step(None, None)
             except chip.PowerLoss:
                 break
         armed = Slots(main.board.Partition).chosen().info()[4] == "ota_1"
@@ -366,43 +366,69 @@ def _check_state(example) -> None:
     assert armed or "has failed here" in console or "in step with" in console, console
 
 
-_ids = st.sampled_from(["1" * 32, refusals.GOOD, "x", "", "a/b", "ota_0", "ota_1", "vfs", "otadata", "ota_7"])
-_fingerprints = st.sampled_from(["0" * 32, "01" * 16, "x"])
-_counts = st.one_of(st.integers(-2, 4), st.sampled_from([1 << 31, 1 << 70]), st.booleans(), st.floats(), st.none())
-_update = st.fixed_dictionaries(
-    {},
-    optional={
-        "versionId": _ids,
-        "slot": _ids,
-        "image": _fingerprints,
-        "phase": st.sampled_from(["download", "armed", "rolled back", "x", ""]),
-        "attempts": _counts,
-        "size": _counts,
-        "etag": st.sampled_from(['"one"', 'W/"one"', "", "one"]),
-        "code": st.one_of(_json, st.just("wrong_hash")),
-    },
+_GONE = object()
+_NUMBERS = [-1, 0, 1, 3, 9000, 1 << 31, 1 << 70, True, 1.5]
+_ODD = [None, "", "x", "a/b", "\r\nX: y", "x" * 65, "\u00e4", [], [1], {}, {"a": 1}, *_NUMBERS, _GONE]
+_KINDS = {
+    "slot": ["ota_0", "ota_1", "ota_7", "otadata", "vfs"],
+    "phase": ["download", "armed", "rolled back", "installed", "given up"],
+    "versionId": ["1" * 32, "2" * 32, refusals.GOOD],
+    "etag": ['"one"', 'W/"one"', "one", '"' + "x" * 200 + '"'],
+    "wifi": [[["twin", "x"]], [["twin"]], [[1, 2]], ["ab"], [["a", "b", ["1.2.3.4"]]], [[]], [{}], [None]],
+    "server": ["http://x", "https://x", "http://", "x", "http://x:y"],
+    "signing_keys": [["0" * 64], ["0" * 63], [1], ["0" * 64] * 4],
+}
+
+
+def _with_odd_members(record: dict) -> st.SearchStrategy:
+    """The record, with some of its members replaced, or gone."""
+    # One flat list to choose from: nested choices are drawn much less evenly.
+    changes = [(name, value) for name in record for value in [*_KINDS.get(name, []), *_ODD]]
+    any_change = st.one_of(
+        st.sampled_from(changes), st.sampled_from(changes), st.tuples(st.sampled_from([*record]), _json)
+    )
+    return st.lists(any_change, min_size=1, max_size=3).map(
+        lambda odd: {name: value for name, value in {**record, **dict(odd)}.items() if value is not _GONE}
+    )
+
+
+_VERDICT = {"phase": "given up", "versionId": refusals.GOOD, "attempt": 1, "code": "wrong_hash"}
+_UPDATE = {
+    "versionId": refusals.GOOD,
+    "slot": "ota_1",
+    "attempts": 1,
+    "phase": "armed",
+    "image": "0" * 32,
+    "size": 9000,
+}
+_updates = st.one_of(
+    _with_odd_members({**_UPDATE, "etag": '"one"', "phase": "download"}),
+    _with_odd_members(_UPDATE),
+    _with_odd_members({**_UPDATE, "phase": "rolled back", "code": "rolled_back"}),
+    _json,
 )
+_STATE = {
+    "thingId": "a" * 32,
+    "apiKey": "b" * 32,
+    "renamed": True,
+    "confirmed": True,
+    "versionId": "1" * 32,
+    "slot": "ota_0",
+    "image": "01" * 16,
+    "quarantined": "2" * 32,
+    "verdict": _VERDICT,
+    "time": 0,
+}
 _states = st.tuples(
     st.one_of(
-        _json,
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "thingId": st.one_of(_ids, _json),
-                "apiKey": st.one_of(_ids, _json),
-                "renamed": st.one_of(st.booleans(), _json),
-                "confirmed": st.one_of(st.booleans(), _json),
-                "versionId": st.one_of(_ids, _json),
-                "slot": st.one_of(_ids, _json),
-                "image": st.one_of(_fingerprints, _json),
-                "quarantined": st.one_of(_ids, _json),
-                "verdict": st.one_of(_update, _json),
-                "time": _counts,
-                "update": st.one_of(_update, _json),
-            },
+        _updates.map(lambda update: {**_STATE, "update": update}),
+        st.tuples(_with_odd_members(_STATE), _updates).map(lambda drawn: {**drawn[0], "update": drawn[1]}),
+        st.tuples(_with_odd_members(_STATE), _with_odd_members(_VERDICT)).map(
+            lambda drawn: {**drawn[0], "verdict": drawn[1]}
         ),
+        _json,
     ),
-    st.one_of(st.just([]), _changes),
+    st.one_of(st.just([]), st.just([]), _changes),
 )
 
 
@@ -411,17 +437,7 @@ def _check_config(example) -> None:
     _rounds("config.json", mutate(json.dumps(settings).encode(), changes), 2)
 
 
-_values = st.one_of(
-    _json,
-    _counts,
-    st.sampled_from(
-        ["http://x", "https://x", "x", "ca.pem", [["twin", "x"]], [[1]], ["ab"], [["a", "b", ["1.2.3.4"]]]]
-    ),
-)
-_configs = st.tuples(
-    st.one_of(_json, st.dictionaries(st.sampled_from(sorted(files.DEFAULTS)), _values, max_size=4)),
-    st.one_of(st.just([]), _changes),
-)
+_configs = st.tuples(st.one_of(_with_odd_members(files.DEFAULTS), _json), st.one_of(st.just([]), st.just([]), _changes))
 
 PROPERTIES = {
     "heads": Property(_heads, _check_head, 30),
