@@ -52,7 +52,8 @@ def arm(view: memoryview, state: dict, version_id: str, board, keys: "list[str]"
     from .store import keep
 
     # The attempt is counted before it is made: a boot that never comes back must count, too.
-    keep(state, update=dict(update, attempts=update["attempts"] + 1, phase="armed", image=image), quarantined=None)
+    attempts = update["attempts"] + 1
+    keep(state, update=dict(update, attempts=attempts, phase="armed", image=image), quarantined=None)
     _judge(state, update, Slots(board.Partition).arm, slot)
 
 
