@@ -42,10 +42,9 @@ _KEEP_ARMED = '    keep(state, update=dict(update, attempts=attempts, phase="arm
 _ARM = "    _judge(state, update, Slots(board.Partition).arm, slot)\n"
 _CHECK = "    _judge(state, update, _check, slot, size_bytes, other, running, board.chip_revision(), keys, view)\n"
 _CHECK_HEAD = (
-    "        _judge(state, update, _check_head, view[:count], least, slot, running, board.chip_revision())\n"
-    "        forget()\n"
+    "        _judge(state, update, _check_head, head, least, slot, running, board.chip_revision())\n        forget()\n"
 )
-_NOTE_INTENT = "        end = _note_intent(state, update, view, etag, size)\n"
+_NOTE_INTENT = "        end = _note_intent(state, update, head, etag, size)\n"
 _ERASE_AHEAD = (
     "            elif done + _SECTOR_BYTES < end:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n"
 )

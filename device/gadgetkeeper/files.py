@@ -64,8 +64,10 @@ def config(settings: dict) -> None:
         fits = type(value) is type(default)
         if fits and name == "signing_keys":
             fits = len(value) <= _KEYS_MAX and all(_is_digest(key) for key in value)
-        # A wait may be none, an interval not.
-        if not fits or (name[-2:] == "_s" and value < ("interval" in name)):
+        elif fits and isinstance(value, int):
+            # A wait may be none, an interval not; behind the upper end is the end of MicroPython's calendar.
+            fits = ("interval" in name) <= value < 1 << 31
+        if not fits:
             # The value is not shown: it may be a password in the wrong place.
             raise FinalError("bad_config", name)
         settings[name] = value
@@ -112,7 +114,7 @@ def _is_digest(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
+    return isinstance(value, int) and 0 <= value < 1 << 31  # beyond, MicroPython's calendar ends
 
 
 def _is_update(value: object) -> bool:
