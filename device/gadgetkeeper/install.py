@@ -20,7 +20,7 @@ def begin(reply, asked_from: int, body, head: memoryview, state: dict, version_i
         start = int(reply.headers["content-range"][6:].partition("-")[0])
         note(f"goes on at byte {start}")
     elif asked_from:
-        note("starts over: the server does not offer the rest of the same file")
+        note("starts over: the server does not offer the rest of it")
     forget()
     size = None if body.size_bytes is None else start + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.

@@ -538,7 +538,7 @@ def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
     raises(RetryableError, "body_cut", board.install, RangeServer(old, cut=20000))
     api = RangeServer(new, etag='"two"')
     notes = board.install(api)
-    assert len(api.starts) == 1 and notes == ["starts over: the server does not offer the rest of the same file"], notes
+    assert len(api.starts) == 1 and notes == ["starts over: the server does not offer the rest of it"], notes
     assert read(board.slot(), len(new)) == new
 
 
@@ -546,7 +546,7 @@ def test_server_without_ranges_starts_over():
     image = make_image(2, size=40000)
     board = Board()
     raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
-    assert board.install(raw(image)) == ["starts over: the server does not offer the rest of the same file"]
+    assert board.install(raw(image)) == ["starts over: the server does not offer the rest of it"]
     assert read(board.slot(), len(image)) == image
 
 
