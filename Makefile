@@ -97,15 +97,15 @@ server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DAT
 
 .PHONY: test
 test: $(READY) $(FIRMWARES)  ## The whole suite
-	@$(PY) -m pytest -n auto
+	@$(PY) -m pytest -n 4
 
 .PHONY: test-cpython
 test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython under shims
-	@$(PY) -m pytest -n auto -m "not vm"
+	@$(PY) -m pytest -n 4 -m "not vm"
 
 .PHONY: test-vm
 test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
-	@$(PY) -m pytest -n auto -m vm
+	@$(PY) -m pytest -n 4 -m vm
 
 .PHONY: powercut
 powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]

@@ -123,15 +123,12 @@ class _Sensor(ds18x20.DS18X20):
         return super().scan()
 
 
-_STACK_CALLS = 40
-
-
-def _sweep_stack(calls):
-    """Write over what returned functions have left on the stack: the collector would take it for references."""
-    a = b = c = d = e = f = g = h = None
-    if calls:
-        _sweep_stack(calls - 1)
-    return a, b, c, d, e, f, g, h
+def _sweep_stack():
+    """Use the stack in some ways: what returned functions have left there, the collector would take for references."""
+    repr(sys.modules)
+    json.loads("[" * 12 + "]" * 12)
+    sorted(range(50), key=lambda number: -number)
+    gc.collect()
 
 
 _import = builtins.__import__
@@ -144,7 +141,7 @@ def _import_and_see(name, *more):
     if name == "thermometer":
         _handovers += 1
         if _handovers == _power["handover"]:
-            _sweep_stack(_STACK_CALLS)
+            _sweep_stack()
             _weigh(meter.HANDOVER)
     return _import(name, *more)
 
