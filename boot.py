@@ -1,4 +1,4 @@
-"""The first Python at power-on: puts a firmware on trial under guard, before anything of it can fail.
+"""The first Python of ours at power-on: puts a firmware on trial under guard, before anything else of ours can fail.
 
 A new firmware has one boot to prove itself. Should it hang, or the agent not even be importable, nobody feeds this
 watchdog, the chip resets, and the boot loader returns to the firmware before it.

@@ -23,6 +23,7 @@ def end_trial() -> None:
     """From now on `feed` keeps a watchdog quiet that was armed for a trial; before, the trial's time runs out."""
     global _trial_over
     _trial_over = True
+    feed()
 
 
 def feed() -> None:
@@ -45,8 +46,9 @@ def reset() -> None:
 
 
 def at_power_on() -> bool:
-    """True when the board has just got its power, as a whole town's boards may after a black-out."""
-    return machine.reset_cause() == machine.PWRON_RESET
+    """True when the board has just got its power, as a whole town's boards may after a black-out; not in a trial, whose
+    time is short."""
+    return watchdog is None and machine.reset_cause() == machine.PWRON_RESET
 
 
 def connect(networks: list) -> None:

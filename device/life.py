@@ -3,15 +3,25 @@
 import gc
 import sys
 
+import board
+from micropython import const
+
+_RESTART_MS = const(60000)
+
 
 def live(agent: str) -> None:
     """Have the agent, a module with `keep_in_step`, keep the firmware in step, then let the thermometer measure until
     the agent's next round, and so on for ever."""
     failures = unsaved = None
     while True:
-        failures, pause_s, unsaved = _round(agent, failures, unsaved)
-        _leave(agent)
-        __import__("thermometer").run(pause_s, unsaved, failures > 0)
+        try:
+            failures, pause_s, unsaved = _round(agent, failures, unsaved)
+            _leave(agent)
+            __import__("thermometer").run(pause_s, unsaved, failures > 0)
+        except Exception as error:  # no memory, a damaged file: a fresh start mends more than staying here would
+            print(f"{error} [{type(error).__name__}]; the board restarts in a minute")
+            board.wait(_RESTART_MS)
+            board.reset()
         _leave("thermometer")
 
 

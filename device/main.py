@@ -12,14 +12,16 @@ from gadgetkeeper.errors import AgentError, FinalError
 
 
 def provision(settings: dict, state: dict, doubt: bool) -> None:
-    """The scenario, from the serial number to the confirmed version. AgentError when a step fails; after one that did,
-    everything is in `doubt`, the clock too."""
+    """The scenario, from the serial number to the confirmed version. AgentError when a step fails. After a round that
+    failed the clock is in `doubt`, too."""
     from gadgetkeeper import steps
 
     # 1. Look up serial number
     serial = steps.look_up_serial_number()
     step(1, "serial number {}", serial)
     runs, on_trial, start = steps.settle(state)  # what the chip says, before anything is believed
+    if not on_trial:
+        board.end_trial()
     forget()
 
     # 2. Initiate activation
@@ -28,14 +30,12 @@ def provision(settings: dict, state: dict, doubt: bool) -> None:
         steps.activate(api, serial, state)
         step(2, "activated as thing {}", state["thingId"])
     if not state.get("renamed"):
-        api.rename(settings["thing_name"])
-        steps.keep(state, renamed=True)
-        step(2, "renamed to {}", settings["thing_name"])
+        steps.rename(api, settings["thing_name"], state)
 
     # 3. Get expected version information, and the installed version's
     target, name = api.target_version()
     if settings["server"].startswith("https"):
-        steps.learn_time(api.date, state)
+        steps.learn_time(api.date, settings["made_at"], state)
     installed = steps.look_up_installed(api, state, runs, on_trial)
     in_step = installed == target
     step(3, "target version {} ({}), installed: {}", name, target, "the same" if in_step else installed or "none")
@@ -82,8 +82,8 @@ def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, 
 
     settings: dict = {}
     state = unsaved or files.record()
-    problem = None
-    asked_s = None
+    problem = asked_s = None
+    again = 0
     try:
         files.config(settings)
         del files
@@ -94,7 +94,6 @@ def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, 
             del start_ms
         board.connect(settings["wifi"])
         failures = failures or 0
-        again = 0
         try:
             provision(settings, state, failures > 0)
         except AgentError as error:
@@ -102,15 +101,19 @@ def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, 
             if error.code not in ("key_dropped", "no_thing"):
                 raise
             say(f"{explain(error)}; activating again")
-            state["apiKey"] = ""
-            provision(settings, state, False)
             again = failures + 1  # should another board have this serial number, they must not take turns for ever
+            from gadgetkeeper.store import keep
+
+            keep(state, apiKey=None)
+            del keep
+            provision(settings, state, False)
         failures = again
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
         # What is final stays so until somebody has changed something: no hurry.
-        failures = 0 if isinstance(error, FinalError) else (failures or 0) + 1
+        failures = again if isinstance(error, FinalError) else (failures or 0) + 1
         problem = error
         asked_s = getattr(error, "retry_after_s", None)
+    forget()
     from gadgetkeeper.retry import pause_s
 
     wait_s = pause_s(failures, settings["check_interval_s"], asked_s)

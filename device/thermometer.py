@@ -24,7 +24,6 @@ def run(duration_s: int, unsaved: "dict | None", patient: bool) -> None:
     the API key, which only another activation can mend, only measures, and returns early unless `patient`."""
     from gadgetkeeper import forget
     from gadgetkeeper.console import say
-    from gadgetkeeper.errors import AgentError
 
     settings, state = _read(unsaved)
     forget()
@@ -43,11 +42,11 @@ def run(duration_s: int, unsaved: "dict | None", patient: bool) -> None:
                 say(f"{celsius} C reported")
             else:
                 say(f"{celsius} C, not reported: not activated")
-        except AgentError as error:
+        except Exception as error:  # whatever it is, the next reading may be better
             from gadgetkeeper.sentences import sentence
 
             say(f"not reported: {sentence(error)}")
-            if error.code == "key_dropped":
+            if getattr(error, "code", "") == "key_dropped":
                 key = None
                 if not patient:
                     duration_s = wait_s

@@ -239,27 +239,12 @@ def redirect(where: str, status="302 Found") -> bytes:
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_redirect_at_home_is_followed(driver, server, status):
+def test_redirect_is_not_followed_not_even_at_home(driver, server, status):
     for where in ("/v2/y.json?z=1", server.url + "/v2/y.json?z=1"):
-        server.play([redirect(where, status)], [GOOD])
-        assert driver.call(server.url + "/v1/x.json", headers={"X-ApiKey": KEY})["json"] == {"id": "abc"}
-        assert server.heard[1].startswith(b"GET /v2/y.json?z=1 HTTP/1.") and KEY.encode() in server.heard[1]
-
-
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_redirected_write_stays_a_write_or_is_not_followed(driver, server, status):
-    server.play([redirect("/y", status)], [GOOD])
-    result = driver.call(server.url + "/x", method="PUT", data="21.5")
-    if status < "307":
-        assert (result["code"], result["final"], len(server.heard)) == ("redirect", False, 1)
-    else:
-        assert server.heard[1].startswith(b"PUT /y ") and server.heard[1].endswith(b"\r\n\r\n21.5")
-
-
-def test_redirects_in_circles_end(driver, server):
-    server.play([redirect("/a")])
-    assert driver.call(server.url + "/a")["code"] == "redirect"
-    assert len(server.heard) == 4
+        for method in ("GET", "PUT"):
+            server.play([redirect(where, status)], [GOOD])
+            result = driver.call(server.url + "/v1/x.json", method=method, headers={"X-ApiKey": KEY})
+            assert (result["code"], result["final"], len(server.heard)) == ("redirect", False, 1)
 
 
 ELSEWHERE = [
@@ -294,9 +279,7 @@ def test_redirect_to_elsewhere_is_not_followed_and_nobody_else_hears_a_secret(dr
         assert other.connections == 0
 
 
-def test_status_without_a_place_to_go_to_is_an_answer(driver, server):
-    assert call(driver, server, answer(b"[1]", "304 Not Modified"), read="none")["status"] == 304
-    assert call(driver, server, answer(b"[1]", "302 Found"))["json"] == [1]
+def test_location_beside_another_status_changes_nothing(driver, server):
     assert call(driver, server, answer(b"[1]", "201 Created", ["Location: http://localhost/"]))["json"] == [1]
 
 

@@ -102,7 +102,7 @@ def test_key_that_comes_back_as_something_else_is_not_taken(driver, server, memb
     assert call(driver, server, same, "activate")["code"] == "bad_answer"
 
 
-STATUSES = {200: None, 302: "refused", 400: "refused", 401: "key_dropped", 403: "refused", 404: "no_target"}
+STATUSES = {200: None, 302: "redirect", 400: "refused", 401: "key_dropped", 403: "refused", 404: "no_target"}
 STATUSES |= {410: "no_target", 429: "server_error", 500: "server_error", 503: "server_error", 999: "server_error"}
 
 

@@ -78,11 +78,7 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
         fixed.add(node.arg or "")
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         fixed.add(node.value)
-    elif (
-        isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call)
-        and getattr(node.value.func, "id", "") == "const"
-    ):
+    elif isinstance(node, ast.Assign) and _is_const(node.value):  # leaves no name at all
         fixed.update(target.id for target in node.targets if isinstance(target, ast.Name) and target.id[0] == "_")
     elif isinstance(node, ast.Import | ast.ImportFrom):
         used.update(alias.name for alias in node.names)

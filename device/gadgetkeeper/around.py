@@ -35,7 +35,7 @@ class Around:
         if byte == _QUOTE:
             return False
         if byte != _OPEN:
-            raise _not_json("neither image nor JSON")
+            raise _not_json("no JSON")
         while True:
             name = self._name()
             byte = self._next_visible()
@@ -54,11 +54,11 @@ class Around:
                 self._name()
                 byte = self._skip(self._next_visible())
             if byte != _CLOSE:
-                raise _not_json("not JSON")
+                raise _not_json("no JSON")
         # Without a length the connection may stay open behind the text, so nothing more is waited for.
         while self._reply.bounded and self._fill():
             if self._next() not in _SPACE:
-                raise _not_json("no end")
+                raise _not_json("no JSON")
 
     def _fill(self) -> bool:
         """Make sure that there is a byte to read; False at the body's end."""
@@ -87,7 +87,7 @@ class Around:
             name = self._string()
             if self._next_visible() == _COLON:
                 return name
-        raise _not_json("not JSON")
+        raise _not_json("no JSON")
 
     def _string(self) -> bytes:
         """The string that has just begun, up to its closing quote (cut to a name's length, escapes as they are)."""
@@ -110,7 +110,7 @@ class Around:
             elif byte in b"{[":
                 depth += 1
                 if depth > _DEPTH_MAX:
-                    raise _not_json("too deep")
+                    raise _not_json("too long")
             elif byte in b"}]":
                 if depth == 0:
                     return byte

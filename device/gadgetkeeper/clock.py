@@ -51,7 +51,7 @@ def learn(rtc, date: str, known_s: int) -> int:
     """Set the clock by the Date header of a verified answer. Its time, when the record should keep it as the floor for
     a clock that NTP cannot set: when what it knows is older than a month. Else 0."""
     told_s = date_s(date)
-    if told_s < _WRITTEN_S:
+    if told_s < max(_WRITTEN_S, known_s):
         return 0
     _set(rtc, told_s)
     return told_s if told_s > known_s + _MONTH_S else 0

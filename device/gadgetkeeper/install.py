@@ -27,7 +27,7 @@ def begin(reply, asked_from: int, body, head: memoryview, state: dict, version_i
     etag = reply.headers.get("etag") if size is not None and not body.surplus_bytes else None
     end = size if etag else None
     if start == 0:
-        least = 0 if size is None else size - body.surplus_bytes
+        least = 0 if body.surplus_bytes else size or 0  # escapes make a text look longer than its image is
         _judge(state, update, _check_head, head, least, slot, running, board.chip_revision())
         forget()
         end = _note_intent(state, update, head, etag, size)

@@ -17,6 +17,8 @@ _VALID = const(2)
 _INVALID = const(3)
 _ABORTED = const(4)
 
+_VALIDATE_FAILED = const(-5379)  # ESP_ERR_OTA_VALIDATE_FAILED
+
 _FIRST_OTA_SUBTYPE = const(0x10)
 _RECORD_BYTES = const(32)
 
@@ -62,7 +64,7 @@ class Slots:
         return found
 
     def failed(self, slot_label: str) -> bool:
-        """True when the boot loader has tried that slot and did not stay with it."""
+        """True when the boot loader has tried that slot, with this image or an earlier one, and did not stay."""
         return self.state(self._partition(slot_label)) in (_PENDING_VERIFY, _INVALID, _ABORTED)
 
     def on_trial(self) -> bool:
@@ -81,7 +83,9 @@ class Slots:
         try:
             slot.set_boot()
         except OSError as error:
-            raise FinalError("refused_by_chip", error)
+            if error.errno == _VALIDATE_FAILED:
+                raise FinalError("refused_by_chip", error)
+            raise RetryableError("flash_failed", label(slot), error)
 
     def mark_valid(self) -> None:
         """End the trial: the running firmware stays. RetryableError when the mark did not stick."""

@@ -4,7 +4,7 @@ import sys
 
 import board
 
-from .console import say
+from .console import say, step
 from .errors import AgentError, FinalError
 
 
@@ -35,11 +35,11 @@ def talk(settings: dict, state: dict, doubt: bool = False):
     return Api(settings["server"], Session(settings["ca"]), state)
 
 
-def learn_time(date: "str | None", state: dict) -> None:
+def learn_time(date: "str | None", made_at: int, state: dict) -> None:
     """Set the clock by the date of an answer whose sender has been verified, see `clock.learn`."""
     from .clock import learn
 
-    time_s = learn(board.RTC(), date or "", state.get("time", 0))
+    time_s = learn(board.RTC(), date or "", max(made_at, state.get("time", 0)))
     if time_s:
         keep(state, time=time_s)
 
@@ -57,6 +57,19 @@ def activate(api, serial: str, state: dict) -> None:
     known = thing_id == state.get("thingId")
     renamed, confirmed = known and state.get("renamed"), known and state.get("confirmed")
     keep(state, thingId=thing_id, apiKey=api_key, renamed=renamed, confirmed=confirmed)
+
+
+def rename(api, name: str, state: dict) -> None:
+    """Give the thing its name, once. A server that refuses it keeps nobody from updating."""
+    try:
+        api.rename(name)
+    except FinalError as error:
+        if error.code == "no_thing":
+            raise
+        say(f"not renamed [{error.code}]")
+        return
+    keep(state, renamed=True)
+    step(2, "renamed to {}", name)
 
 
 def look_up_installed(api, state: dict, runs: dict, on_trial: bool) -> "str | None":

@@ -27,13 +27,15 @@ def keep(state: dict, **members: object) -> None:
             state.pop(name, None)
     if not changed:
         return
+    whole = dict(state)
+    state["unsaved"] = True
     try:
         with open(root + "state.new", "w") as file:
-            file.write(json.dumps(state))
+            file.write(json.dumps(whole))
         os.rename(root + "state.new", root + "state.json")
     except OSError as error:
-        state["unsaved"] = True
         raise RetryableError("state_not_saved", error)
+    del state["unsaved"]
 
 
 def is_id(value: object) -> bool:
@@ -44,7 +46,5 @@ def is_id(value: object) -> bool:
 
 
 def is_etag(value: object) -> bool:
-    """True for a strong entity tag that fits the record: quoted, at most 128 visible ASCII characters."""
-    if not isinstance(value, str) or not 2 <= len(value) <= 128 or not value[0] == value[-1] == '"':
-        return False
-    return all(" " < char <= "~" for char in value)
+    """True for a strong entity tag that fits the record: an Id in quotes, as servers make it."""
+    return isinstance(value, str) and value[:1] == value[-1:] == '"' and is_id(value[1:-1])

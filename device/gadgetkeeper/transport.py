@@ -17,7 +17,6 @@ _CONNECT_TIMEOUT_S = const(15)
 _HEAD_MAX_BYTES = const(8192)
 _LINE_BYTES = const(64)  # what a line counts beside its length
 _LENGTH_MAX_DIGITS = const(9)
-_REDIRECTS_MAX = const(3)
 
 _KEPT_HEADERS = (
     " connection content-encoding content-length content-range content-type date etag location retry-after "
@@ -36,27 +35,37 @@ class Session:
     def request(self, method: str, url: str, data: "bytes | None" = None, headers: "dict | None" = None) -> Reply:
         """Send one request; the reply's head has been read, its body not. The caller closes it before the next request.
 
-        RetryableError when the server cannot be reached, cannot be verified, does not answer as it should, or redirects
-        to where the agent does not follow; FinalError for a bad address, and https without `ca`."""
+        RetryableError when the server cannot be reached, cannot be verified, redirects, or does not answer as it
+        should; FinalError for a bad address, and https without `ca`."""
         origin, host, port, path = _split(url)
-        for _ in range(_REDIRECTS_MAX + 1):
-            try:
-                reply = self._exchange(origin, host, port, method, path, data, dict(headers or {}))
-            except AgentError:
-                raise
-            except Exception as error:  # whatever the bytes of a server make urequests or TLS stumble over
-                unknown = isinstance(error, OSError) and (error.errno or 0) < 0  # so says getaddrinfo
-                raise RetryableError("no_address" if unknown else "no_answer", host, reason(error))
-            path = reply.headers.get("location", "")
-            if not path or reply.status_code not in (301, 302, 303, 307, 308):
-                return reply
-            reply.close()
+        headers = dict(headers or {})
+        headers["Host"] = origin.partition("//")[2]
+        if method != "GET":
+            headers["Content-Length"] = str(len(data or b""))
+        try:
+            reply = None
+            if origin[4] != "s":
+                headers["Connection"] = "close"
+                try:
+                    import urequests
+
+                    reply = _urequest(urequests, method, url, data, headers)
+                except ImportError:
+                    pass
+            if not reply:
+                from .client import exchange
+
+                reply = exchange(self, origin, host, port, method, path, data, headers)
+        except AgentError:
+            raise
+        except Exception as error:  # whatever the bytes of a server make urequests or TLS stumble over
+            unknown = isinstance(error, OSError) and (error.errno or 0) < 0  # so says getaddrinfo
+            raise RetryableError("no_address" if unknown else "no_answer", host, reason(error))
+        if 300 <= reply.status_code < 400:
             # The API key and the serial number go nowhere else.
-            if path.startswith(origin):
-                path = path[len(origin) :]
-            if path[:1] != "/" or path[:2] == "//" or (method != "GET" and reply.status_code < 307):
-                break
-        raise RetryableError("redirect", host)
+            reply.close()
+            raise RetryableError("redirect", host)
+        return reply
 
     def close(self) -> None:
         """Close the connection that was kept for the next request. A reply that is being read stays as it is."""
@@ -64,23 +73,6 @@ class Session:
             from .client import take_kept
 
             take_kept(self, "")
-
-    def _exchange(self, origin: str, host: str, port: int, method: str, path: str, data, headers: dict) -> Reply:
-        tls = origin[4] == "s"
-        headers["Host"] = origin[8 if tls else 7 :]
-        if method != "GET":
-            headers["Content-Length"] = str(len(data or b""))
-        if not tls:
-            headers["Connection"] = "close"
-            try:
-                import urequests
-            except ImportError:
-                pass
-            else:
-                return _urequest(urequests, method, origin + path, data, headers)
-        from .client import exchange
-
-        return exchange(self, origin, host, port, method, path, data, headers)
 
 
 class _Guard:
@@ -176,5 +168,5 @@ def _split(url: str) -> "tuple[str, str, int, str]":
     except ValueError:
         port = 0
     if not host or not usual or not 0 < port < 65536:
-        raise FinalError("bad_server", url)
+        raise FinalError("bad_server", place.rpartition("@")[2])
     return scheme + "://" + place, host, port, "/" + path

@@ -30,7 +30,7 @@ def settle(state: dict, partition) -> "tuple[dict, bool, int]":
         _settle(state, slots, runs)
     update = state.get("update", {})
     start = 0
-    if "etag" in update and update["image"] == fingerprint(slot):
+    if "etag" in update and update["slot"] != runs["slot"] and update["image"] == fingerprint(slot):
         from .download import resume_at
 
         start = resume_at(slot, update["size"])

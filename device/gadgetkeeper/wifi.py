@@ -18,7 +18,10 @@ def connect(networks: list, wait) -> None:
     `networks` is no such list."""
     if not networks:
         return
-    wlan = network.WLAN(network.STA_IF)
+    try:
+        wlan = network.WLAN(network.STA_IF)
+    except (OSError, RuntimeError):  # "Wifi Unknown Error 0x0101": no memory for the radio
+        raise RetryableError("wifi_no_answer", networks[0][0])
     if wlan.isconnected():
         return
     failed = []
