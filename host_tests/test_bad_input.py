@@ -146,7 +146,7 @@ def test_server_not_reachable(tmp_path, runtime, script):
 WRONG_ANSWERS = [
     ((500, "text/plain", b"oops"), "server_error"),
     ((403, "text/plain", b"no"), "refused"),
-    ((302, "text/plain", b""), "refused"),
+    ((302, "text/plain", b""), "redirect"),
     ((200, "application/json", None), "no_answer"),
     ((200, "text/html", b"<html>log in</html>"), "bad_"),
     ((200, "application/json", b"[1"), "bad_"),
@@ -172,6 +172,8 @@ def test_wrong_answers_at_every_call(tmp_path, runtime, script, call, answer, co
     named = {"thing": "update thing", "target": "get target version", "current": "get current version"}
     if call == "firmware" and code == "bad_":
         assert "the firmware" in console
+    elif call == "thing" and code == "refused":
+        assert "\nnot renamed [refused]\n" in console, "and the update goes on"
     else:
         assert f"\n{named.get(call, 'get firmware' if call == 'firmware' else call)}: " in console, console
     if call != "activate":

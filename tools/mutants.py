@@ -55,16 +55,16 @@ MUTANTS = [
     Mutant(
         "the record is written in place",
         STORE,
-        'with open(root + "state.new", "w") as file:\n            file.write(json.dumps(state))\n'
+        'with open(root + "state.new", "w") as file:\n            file.write(json.dumps(whole))\n'
         '        os.rename(root + "state.new", root + "state.json")\n',
-        'with open(root + "state.json", "w") as file:\n            file.write(json.dumps(state))\n',
+        'with open(root + "state.json", "w") as file:\n            file.write(json.dumps(whole))\n',
     ),
     Mutant("the record is written though nothing changed", STORE, "    if not changed:\n        return\n", ""),
     Mutant(
         "a record that could not be written is not written later",
         STORE,
-        '        state["unsaved"] = True\n',
-        "",
+        '    state["unsaved"] = True\n',
+        '    state["unsaved"] = False\n',
     ),
     Mutant(
         "an interrupted download in the record is not checked",
@@ -79,7 +79,7 @@ MUTANTS = [
         "    keep(state, thingId=thing_id, apiKey=api_key, ",
         "    if not known:\n        keep(state, thingId=thing_id, apiKey=api_key, ",
     ),
-    Mutant("the rename is not remembered", MAIN, "        steps.keep(state, renamed=True)\n", ""),
+    Mutant("the rename is not remembered", STEPS, "    keep(state, renamed=True)\n", ""),
     Mutant(
         "a dropped key is not met with another activation",
         MAIN,
@@ -149,8 +149,8 @@ MUTANTS = [
     Mutant(
         "what lies in the slot is believed to be the download's beginning",
         UPDATE,
-        'if "etag" in update and update["image"] == fingerprint(slot):',
-        'if "etag" in update:',
+        'if "etag" in update and update["slot"] != runs["slot"] and update["image"] == fingerprint(slot):',
+        'if "etag" in update and update["slot"] != runs["slot"]:',
     ),
     Mutant(
         "no sector is erased ahead",

@@ -123,12 +123,9 @@ class _Sensor(ds18x20.DS18X20):
         return super().scan()
 
 
-def _sweep_stack():
-    """Use the stack in some ways: what returned functions have left there, the collector would take for references."""
-    repr(sys.modules)
-    json.loads("[" * 12 + "]" * 12)
-    sorted(range(50), key=lambda number: -number)
-    gc.collect()
+class _HandOver(BaseException):
+    """Ends the program where the agent hands over: what is held is weighed from outside of it, because the collector
+    takes what returned functions have left on the stack for references."""
 
 
 _import = builtins.__import__
@@ -141,8 +138,7 @@ def _import_and_see(name, *more):
     if name == "thermometer":
         _handovers += 1
         if _handovers == _power["handover"]:
-            _sweep_stack()
-            _weigh(meter.HANDOVER)
+            raise _HandOver
     return _import(name, *more)
 
 
@@ -202,6 +198,8 @@ def _run(name):
         execfile(name, {"__name__": "__main__"})  # noqa: F821
     except SystemExit:
         _reset("soft reset")
+    except _HandOver:
+        return True
     except Exception as error:
         if not (isinstance(error, OSError) and error.args[0] == 2 and name == "boot.py"):
             sys.print_exception(error)
@@ -239,6 +237,7 @@ if _power["piece_bytes"]:
     _cut_to_pieces(_power["piece_bytes"])
 _weigh(meter.IDLE)
 _run("boot.py")
-_run("main.py")
+if _run("main.py"):
+    _weigh(meter.HANDOVER)
 meter.tell(meter.ENDED)
 meter.wait_for_the_end()
