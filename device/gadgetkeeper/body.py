@@ -10,7 +10,7 @@ from micropython import const
 
 from .errors import RetryableError
 
-_BUFFER_BYTES = const(1024)
+_BUFFER_BYTES = const(1536)
 
 
 def open_body(reply):

@@ -72,7 +72,7 @@ def in_step_lines(result: dict) -> list[tuple[str, str]]:
         ("TCP connections", str(figures["connections"])),
         ("flash erases and programs", str(figures["flash_writes"])),
         ("peak heap above idle", f"{figures['peak_bytes']:,} bytes"),
-        ("held at the thermometer's first reading", f"{figures['held_bytes']:,} bytes"),
+        ("held at the hand-over to the thermometer", f"{figures['held_bytes']:,} bytes"),
         ("names interned by then", f"{figures['held_names']} ({figures['held_name_bytes']:,} bytes)"),
         ("CPU until then", f"{figures['cpu_median_s'] * 1000:.1f} ms"),
     ]
