@@ -116,7 +116,7 @@ def put_into(page: Path, text: str) -> None:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Write the picture: peak heap and CPU time of each contender, with the budgets."""
+    """Write the picture: heap in use and CPU time of each contender, with the budgets."""
     plot = pyplot()
     updates = result["updates"]
     names = list(updates)[::-1]
@@ -126,8 +126,10 @@ def draw(result: dict, path: Path) -> None:
         if figures["failure"]:
             heap.text(0.5, row, figures["failure"].split(":")[0], va="center", fontsize=9, color=_COLOURS["budget"])
             continue
-        heap.barh(row, figures["peak_bytes"] / 1024, color=colour)
-        heap.text(figures["peak_bytes"] / 1024, row, f" {figures['peak_bytes'] / 1024:.1f}", va="center", fontsize=9)
+        heap.barh(row, figures["peak_bytes"] / 1024, color=colour, alpha=0.45)
+        heap.barh(row, figures["live_bytes"] / 1024, color=colour)
+        label = f" {figures['live_bytes'] / 1024:.1f}"
+        heap.text(figures["peak_bytes"] / 1024, row, label, va="center", fontsize=9)
         ratio, net = ratios(result, name)
         cpu.barh(row, ratio, color=colour, alpha=0.45 if net is not None else 1)
         if net is not None:
@@ -135,7 +137,7 @@ def draw(result: dict, path: Path) -> None:
         cpu.text(ratio, row, f" {ratio:.2f}", va="center", fontsize=9)
     heap.set_yticks(range(len(names)), names)
     heap.axvline(HEAP_BUDGET_BYTES / 1024, color=_COLOURS["budget"], linewidth=1)
-    heap.set_title("peak heap above idle, code included (KiB)", fontsize=10)
+    heap.set_title("heap in use, code included (KiB; pale: the smallest heap)", fontsize=10)
     cpu.set_title("CPU, multiples of the floor's (pale: any boot's)", fontsize=10)
     cpu.axvline(CPU_BUDGET, color=_COLOURS["budget"], linewidth=1)
     for axes in (heap, cpu):
