@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from littlefs import LittleFS
-
 from host_tests.shims import image, otadata, partitions
 from host_tests.shims.flash import Flash
 from tools.bench import names
 from tools.twin import bootloader
+from tools.twin import files as twin_files
 from tools.twin.device import HEAP, SHIMS, VM, WORLD
 
 _START = Path(__file__).parent / "vm" / "start.py"
@@ -92,35 +91,20 @@ def power_on(flash: Path, how: How, timeout_s: float = _TIMEOUT_S) -> Boot:
 
 def read_files(flash: Path) -> dict[str, bytes]:
     """The files on a flash image, by path."""
-    lfs = _mounted(flash)[0]
-    found = {}
-    for folder, _, found_names in lfs.walk("/"):
-        for name in found_names:
-            path = f"{folder.rstrip('/')}/{name}"
-            with lfs.open(path, "rb") as file:
-                found[path] = file.read()
-    return found
+    with flash.open("rb", buffering=0) as file:
+        return twin_files.read_files(Flash(file))
 
 
 def write_files(flash: Path, files: dict[str, bytes]) -> None:
     """Replace files on a flash image."""
-    lfs, address = _mounted(flash)
+    with flash.open("rb", buffering=0) as file:
+        lfs, address = twin_files.mounted(Flash(file))
     for path, content in files.items():
         with lfs.open(path, "wb") as file:
             file.write(content)
     with flash.open("r+b") as file:
         file.seek(address)
         file.write(lfs.context.buffer)
-
-
-def _mounted(flash: Path) -> tuple[LittleFS, int]:
-    with flash.open("rb", buffering=0) as file:
-        chip = Flash(file)
-        entry = next(entry for entry in partitions.read_table(chip) if entry[4] == "vfs")
-        lfs = LittleFS(block_size=4096, block_count=entry[3] // 4096, mount=False)
-        lfs.context.buffer[:] = chip.read(entry[2], entry[3])
-    lfs.mount()
-    return lfs, entry[2]
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ class UpdateFigures:
 
 @dataclass
 class InStepFigures:
-    """What a boot costs that has nothing to do, from power-on to the thermometer's first reading."""
+    """What a boot costs that has nothing to do, from power-on to the hand-over to the thermometer."""
 
     peak_bytes: int = 0
     held_bytes: int = 0

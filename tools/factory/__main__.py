@@ -12,6 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from tools.arguments import count
 from tools.factory import ROOT, batch, settings, summary
 from tools.factory.errors import FactoryError
 from tools.factory.files import write_whole
@@ -147,7 +148,7 @@ def _parser() -> Parser:
 
     board = Parser(add_help=False, parents=[recording])
     board.add_argument("--port", type=_port, required=True, help="/dev/ttyUSB0, socket://host:port, rfc2217://…")
-    board.add_argument("--baud", type=_number, default=BAUD, help="while writing (default: %(default)s)")
+    board.add_argument("--baud", type=count, default=BAUD, help="while writing (default: %(default)s)")
     board.add_argument("--erase", action="store_true", help="erase the whole flash before")
     board.add_argument("--reuse", action="store_true", help="give a board another serial number than it has")
 
@@ -157,7 +158,7 @@ def _parser() -> Parser:
 
     flashing = commands.add_parser("flash-batch", parents=[board], help="write a batch's next image to a board")
     flashing.add_argument("--batch", type=Path, required=True)
-    flashing.add_argument("--count", type=_number, default=1, help="boards to do, one after the other")
+    flashing.add_argument("--count", type=count, default=1, help="boards to do, one after the other")
     flashing.set_defaults(run=flash_batch)
 
     releasing = commands.add_parser("release", parents=[recording], help="free the serial number of a lost board")
@@ -251,12 +252,6 @@ def _port(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("no port is given: PORT=/dev/ttyUSB0")
     return text
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
 
 
 def _failed(problem: object, status: int) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tools.arguments import count
+
 _BATCH_CASES = 500
 
 
@@ -115,17 +117,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse() -> argparse.Namespace:
     parser = _Parser(prog="python -m tools.fuzz", description=__doc__)
-    parser.add_argument("--cases", type=_count, default=100_000)
-    parser.add_argument("--seed", type=_count, default=1)
+    parser.add_argument("--cases", type=count, default=100_000)
+    parser.add_argument("--seed", type=count, default=1)
     parser.add_argument("--only", metavar="PROPERTY")
-    parser.add_argument("--jobs", type=_count, default=os.cpu_count())
+    parser.add_argument("--jobs", type=count, default=os.cpu_count())
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

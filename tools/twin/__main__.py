@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tools import agent, factory, firmware
+from tools.arguments import count
 from tools.twin import RUNTIMES, Twin, TwinError
 from tools.twin.device import VM, WORLD
 
@@ -111,8 +112,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--image", type=Path, help="a factory image to begin with; it names serial number and server")
     parser.add_argument("--flash", required=True, type=_file)
     parser.add_argument("--runtime", choices=RUNTIMES)
-    parser.add_argument("--boots", type=_count, default=8)
-    parser.add_argument("--timeout", type=_count, default=180, metavar="SECONDS")
+    parser.add_argument("--boots", type=count, default=8)
+    parser.add_argument("--timeout", type=count, default=180, metavar="SECONDS")
     parser.add_argument("--firmware", type=Path, help="the app a factory-fresh board runs (default: v1.27.0)")
     options = parser.parse_args()
     if not options.image and not (options.serial and options.server):
@@ -136,12 +137,6 @@ def _file(text: str) -> Path:
     if not text or Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is no file name like build/twin.bin (FLASH=...)")
     return Path(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from littlefs import LittleFS
-
 from host_tests.shims import otadata, partitions
 from host_tests.shims.flash import Flash
 from tools.twin import bootloader
+from tools.twin.files import read_files
 
 SHIMS = Path(__file__).resolve().parents[2] / "host_tests" / "shims"
 VM = Path(sys.executable).parent / "micropython"
@@ -108,17 +107,7 @@ class Twin:
     def files(self) -> dict[str, bytes]:
         """The files on the flash now, by path."""
         with self._flash() as flash:
-            _, _, address, size, _, _ = self._partition(flash, "vfs")
-            lfs = LittleFS(block_size=4096, block_count=size // 4096, mount=False)
-            lfs.context.buffer[:] = flash.read(address, size)
-        lfs.mount()
-        found = {}
-        for folder, _, names in lfs.walk("/"):
-            for name in names:
-                path = f"{folder.rstrip('/')}/{name}"
-                with lfs.open(path, "rb") as file:
-                    found[path] = file.read()
-        return found
+            return read_files(flash)
 
     def state(self) -> dict:
         """The agent's record; empty when there is none."""
