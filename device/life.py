@@ -7,11 +7,15 @@ import board
 from micropython import const
 
 _RESTART_MS = const(60000)
+# For modules of its own MicroPython searches the file system as well, at each import, unless it finds them here.
+_OFTEN_IMPORTED = ("binascii", "json", "os", "struct", "time")
 
 
 def live(agent: str) -> None:
     """Have the agent, a module with `keep_in_step`, keep the firmware in step, then let the thermometer measure until
     the agent's next round, and so on for ever."""
+    for name in _OFTEN_IMPORTED:
+        sys.modules[name] = __import__(name)
     failures = unsaved = None
     while True:
         try:

@@ -39,16 +39,18 @@ PACKAGE = "device/gadgetkeeper/__init__.py"
 MAIN, BOARD, BOOT = "device/main.py", "device/board.py", "boot.py"
 
 _KEEP_ARMED = '    keep(state, update=dict(update, attempts=attempts, phase="armed", image=image), quarantined=None)\n'
-_ARM = "    _judge(state, update, Slots(board.Partition).arm, slot)\n"
-_CHECK = "    _judge(state, update, _check, slot, size_bytes, other, running, board.chip_revision(), keys, view)\n"
-_CHECK_HEAD = (
-    "        _judge(state, update, _check_head, head, least, slot, running, board.chip_revision())\n        forget()\n"
-)
-_NOTE_INTENT = "        end = _note_intent(state, update, head, etag, size)\n"
+_ARM = "    _judge(job, Slots(board.Partition).arm, slot)\n"
+_CHECK = "    _judge(job, _check, job, size_bytes, other, keys, board.chip_revision(), sector)\n"
+_CHECK_HEAD = "        _judge(job, _check_head, head, least, job[2], job[3], revision)\n        forget()\n"
+_NOTE_INTENT = "        end = _note_intent(job, head, etag, size)\n"
+_AHEAD = "    ahead = 0 if end is None else _SECTOR_BYTES\n"
 _ERASE_AHEAD = (
-    "            elif done + _SECTOR_BYTES < end:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n"
+    "            if end is None or done + ahead < end:\n"
+    "                slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)\n"
 )
-_PROGRAM = "        _flash(slot, slot.writeblocks, block, view[:count], at)\n"
+_PROGRAM = (
+    "            slot.writeblocks(done // _SECTOR_BYTES, sector if count == _SECTOR_BYTES else sector[:count], 0)\n"
+)
 
 MUTANTS = [
     # The record
@@ -97,7 +99,7 @@ MUTANTS = [
         "the new version's Id is stored before its trial",
         INSTALL,
         _KEEP_ARMED,
-        _KEEP_ARMED.replace("quarantined=None", "quarantined=None, versionId=version_id"),
+        _KEEP_ARMED.replace("quarantined=None", "quarantined=None, versionId=update['versionId']"),
     ),
     Mutant(
         "the new version's Id is stored before the boot loader keeps it",
@@ -136,7 +138,7 @@ MUTANTS = [
     Mutant(
         "the intent is not on flash before the first erase",
         INSTALL,
-        '    keep(state, update=dict(update, phase="download", **resume), quarantined=None)\n',
+        '    keep(job[0], update=dict(job[1], phase="download", **resume), quarantined=None)\n',
         "",
     ),
     Mutant(
@@ -155,16 +157,14 @@ MUTANTS = [
     Mutant(
         "no sector is erased ahead",
         DOWNLOAD,
-        _ERASE_AHEAD,
-        "            else:\n                _flash(slot, slot.ioctl, _ERASE_BLOCK, block)\n",
+        _AHEAD,
+        "    ahead = 0\n",
     ),
     Mutant(
         "a sector is programmed before its successor is erased",
         DOWNLOAD,
         _ERASE_AHEAD + _PROGRAM,
-        _PROGRAM
-        + "        if at == 0 and end is not None and done + _SECTOR_BYTES < end:\n"
-        + "            _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)\n",
+        _PROGRAM + _ERASE_AHEAD,
     ),
     Mutant(
         "a download goes on behind the last sector begun",

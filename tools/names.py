@@ -13,29 +13,35 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # Names that boards and the unix VM have in ROM; first those for which a .mpy file holds a number only, then short ones.
+# Without those in which the compiler sees more than a name: super, range, const.
 _ROM = Path(__file__).with_suffix(".txt")
+
+_LOCAL = ("name", "arg", "id")  # where a syntax tree has the name of a variable
+_NAMES = (*_LOCAL, "attr")
 
 
 def rename(sources: dict[str, bytes], rom: bytes, keep: Iterable[str]) -> dict[str, bytes]:
     """The modules `sources` with what is theirs alone renamed. `rom` is a MicroPython image: a name that stands in it
     may belong to what the agent calls, and stays. So do those in `keep`."""
     trees = {name: ast.parse(source) for name, source in sources.items()}
-    used, defined = Counter(), set()
+    used, defined, by_name = Counter(), set(), set()
     fixed = {*keep, *keyword.kwlist}
     for path, tree in trees.items():
         fixed.update(path.removesuffix(".py").strip("/").split("/"))
         _strip(tree)
         for node in ast.walk(tree):
             _note(node, used, defined, fixed)
+            if isinstance(node, ast.keyword):
+                by_name.add(node.arg)
             if isinstance(node, ast.Module | ast.ClassDef):
                 defined.update(_members(node))
     builtin = dir(builtins)
     ours = [name for name in defined - fixed if name not in builtin and name.encode() + b"\0" not in rom]
     ours.sort(key=lambda name: (-used[name], name))
-    known = used.keys() | fixed
-    names = dict(zip(ours, (name for name in _ROM.read_text().split() if name not in known), strict=False))
-    renamer = _Renamer(names)
-    return {name: ast.unparse(renamer.visit(tree)).encode() for name, tree in trees.items()}
+    free = [name for name in _ROM.read_text().split() if name not in fixed]
+    renamer = _Renamer(dict(zip(ours, (name for name in free if name not in used), strict=False)))
+    arguments = _Arguments(free, by_name)
+    return {name: ast.unparse(arguments.visit(renamer.visit(tree))).encode() for name, tree in trees.items()}
 
 
 def _strip(tree: ast.Module) -> None:
@@ -65,9 +71,6 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         used[node.name] += 1
         defined.add(node.name)
-    elif isinstance(node, ast.arg):
-        used[node.arg] += 1
-        defined.add(node.arg)
     elif isinstance(node, ast.Name):
         used[node.id] += 1
     elif isinstance(node, ast.Attribute):
@@ -86,6 +89,10 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
             fixed.update(alias.name for alias in node.names)  # of somebody else
 
 
+def _names_of(node: ast.AST) -> Iterable[str]:
+    yield from (text for field in _LOCAL if isinstance(text := getattr(node, field, None), str))
+
+
 def _is_const(value: ast.expr) -> bool:
     return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "const"
 
@@ -98,14 +105,33 @@ def _members(node: ast.Module | ast.ClassDef) -> Iterable[str]:
 
 
 class _Renamer(ast.NodeTransformer):
-    def __init__(self, names: dict[str, str]) -> None:
+    def __init__(self, names: dict[str, str], fields: tuple[str, ...] = _NAMES) -> None:
         self._names = names
+        self._fields = fields
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        for field in ("name", "arg", "id", "attr"):
+        for field in self._fields:
             value = getattr(node, field, None)
             if isinstance(value, str) and not isinstance(node, ast.keyword):
                 setattr(node, field, self._names.get(value, value))
         if isinstance(node, ast.Global | ast.Nonlocal):
             node.names = [self._names.get(name, name) for name in node.names]
         return super().generic_visit(node)
+
+
+class _Arguments(ast.NodeTransformer):
+    """Renames the arguments of functions, unless some call passes one `by_name`. They are nobody's but the function's:
+    so all functions can have the same names, the first ones of `free` that the function does not use itself."""
+
+    def __init__(self, free: list[str], by_name: set[str | None]) -> None:
+        self._free = free
+        self._by_name = by_name
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        inside = {text for each in ast.walk(node) for text in _names_of(each)}
+        ours = [each.arg for each in node.args.args if each.arg != "self" and each.arg not in self._by_name]
+        renamer = _Renamer(dict(zip(ours, (name for name in self._free if name not in inside), strict=False)), _LOCAL)
+        for each in (*node.args.args, *node.body):
+            renamer.visit(each)
+        self.generic_visit(node)
+        return node

@@ -10,12 +10,13 @@ from micropython import const
 
 from .errors import RetryableError
 
-_BUFFER_BYTES = const(1536)
+_BUFFER_BYTES = const(2048)
 
 
 def open_body(reply):
-    """The reply's body as something with `readinto(view) -> count`, 0 at the end. `size_bytes` is what it will give at
-    most, None when the server did not say; `surplus_bytes` is how much lower the truth may be."""
+    """The reply's body as something whose `readinto(view)` fills the view with the image's next bytes; how many, fewer
+    only at the end; then `finish()` reads what follows the image. `size_bytes` is what it will give at most, None when
+    the server did not say; `surplus_bytes` is how much lower the truth may be."""
     length = reply.headers.get("content-length", "")
     length_bytes = int(length) if length.isdigit() else None
     if "octet-stream" in reply.headers.get("content-type", "").lower():
@@ -30,7 +31,18 @@ class RawBody:
 
     def __init__(self, reply, length_bytes: "int | None") -> None:
         self.size_bytes = length_bytes
-        self.readinto = reply.readinto
+        self._reply = reply
+
+    def readinto(self, view: memoryview) -> int:
+        """See `open_body`."""
+        count = more = self._reply.readinto(view)
+        while more and count < len(view):
+            more = self._reply.readinto(view[count:])
+            count += more
+        return count
+
+    def finish(self) -> None:
+        """See `open_body`: nothing follows."""
 
 
 class JsonBody:
@@ -43,48 +55,58 @@ class JsonBody:
 
         self._reply = reply
         self._view = memoryview(bytearray(_BUFFER_BYTES))
-        self._closed = False  # the firmware's closing quote has been seen
+        self._closed = False  # the firmware's closing quote has been seen, at
+        self._quote = 0
         around = Around(reply, self._view)
         self._in_object = around.find_firmware()
         # What is left is base64, perhaps padded, and the closing quote; an object may have more text behind it.
         self.surplus_bytes = AROUND_MAX_BYTES if self._in_object else 2
         self.size_bytes = None if length_bytes is None else (length_bytes - around.count - 1) // 4 * 3
         # From here on text lies at the buffer's start: `_end` bytes of it, which are too few to be decoded.
-        self._data = self._decode(self._move(around.at, around.end))  # what did not fit the caller's view
+        end = around.end - around.at
+        self._view[:end] = self._view[around.at : around.end]
+        self._data: memoryview | None = self._decode(end)  # what did not fit the caller's view
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with the next bytes of the image; fewer only at the end, 0 once it is over."""
+        """See `open_body`."""
         done = 0
         while done < len(view):
-            if self._data:
-                count = min(len(self._data), len(view) - done)
-                view[done : done + count] = self._data[:count]
-                self._data = self._data[count:]
+            data = self._data
+            if data:
+                count = min(len(data), len(view) - done)
+                view[done : done + count] = data[:count]
+                self._data = data[count:] if count < len(data) else None
                 done += count
             elif self._closed:
                 break
             else:
-                count = self._reply.readinto(self._view[self._end :])
+                count = self._reply.readinto(self._view[self._end :] if self._end else self._view)
                 if count == 0:
                     raise RetryableError("firmware_cut")
                 self._data = self._decode(self._end + count)
         return done
 
-    def _move(self, start: int, end: int) -> int:
-        """Move a part of the buffer to its start; its length."""
-        self._view[: end - start] = self._view[start:end]
-        return end - start
+    def finish(self) -> None:
+        """See `open_body`."""
+        if self._closed:
+            from .around import Around
+
+            Around(self._reply, self._view, self._quote + 1, self._end).finish(self._in_object)
 
     def _decode(self, end: int) -> memoryview:
         """Decode the buffer's first `end` bytes, as far as that goes; the rest then lies at its start."""
+        view = self._view
         whole = end & ~3
+        rest = bytes(view[whole:end]) if whole < end else b""
         # a2b_base64 skips foreign characters and stops at padding; a full count of bytes shows that it met neither.
-        data = _a2b(self._view[:whole])
-        if len(data) == whole // 4 * 3 and b'"' not in bytes(self._view[whole:end]):
-            self._end = self._move(whole, end)
+        data = _a2b(view[:whole] if whole < len(view) else view)
+        if len(data) == whole // 4 * 3 and b'"' not in rest:
+            self._end = len(rest)
+            if rest:
+                view[: self._end] = rest
             return memoryview(data)
 
-        text = bytes(self._view[:end])
+        text = bytes(view[:end])
         quote = text.find(b'"')
         self._closed = quote >= 0
         if self._closed:
@@ -98,16 +120,14 @@ class JsonBody:
         if self._closed:
             if len(text) & 3 or escape:
                 raise RetryableError("bad_base64")
-            from .around import Around
-
-            Around(self._reply, self._view, quote + 1, end).finish(self._in_object)
+            self._quote, self._end = quote, end
             spare = 2 if text.endswith(b"==") else 1 if text.endswith(b"=") else 0
         else:
             # The last whole quantum waits as well: it may be the padded one, which only the closing quote tells.
             whole = (len(text) - 1) & ~3 if text else 0
             rest = text[whole:] + escape
             self._end = len(rest)
-            self._view[: self._end] = rest
+            view[: self._end] = rest
             text = text[:whole]
         data = _a2b(text)
         if len(data) != len(text) // 4 * 3 - spare:

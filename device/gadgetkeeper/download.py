@@ -13,48 +13,28 @@ _ERASE_BLOCK = const(6)
 _SECTOR_BYTES = const(4096)
 
 
-def fill(body, view) -> int:
-    """Fill `view` from the body; fewer bytes only at its end."""
-    count = 0
-    while count < len(view):
-        more = body.readinto(view[count:])
-        if more == 0:
-            break
-        count += more
-    return count
+def write(progress, sector, count: int, slot, body, done: int, end: "int | None") -> int:
+    """Write the `count` bytes in `sector`, and what follows them in `body`, from byte `done` of the slot on; where it
+    ends, more than the slot's size for a firmware that is larger than it.
 
-
-def write(progress, view, count: int, slot, body, done: int, size: "int | None", end: "int | None") -> int:
-    """Write the `count` bytes in `view`, a part of a sector, and what follows them, from byte `done` of the slot on;
-    where it ends, more than the slot's size for a firmware that is larger than it.
-
-    A sector is erased before its first part is written; with `end`, where the file certainly ends, the next one is
-    erased then. `progress(done_bytes, size)` is told how it goes. RetryableError when the body breaks off or the flash
-    fails."""
-    slot_bytes = slot.info()[3]
-    if end is not None:
-        _flash(slot, slot.ioctl, _ERASE_BLOCK, done // _SECTOR_BYTES)
-    while count:
-        if done == slot_bytes:
-            return done + count
-        block, at = done // _SECTOR_BYTES, done % _SECTOR_BYTES
-        if at == 0:
-            if end is None:
-                _flash(slot, slot.ioctl, _ERASE_BLOCK, block)
-            elif done + _SECTOR_BYTES < end:
-                _flash(slot, slot.ioctl, _ERASE_BLOCK, block + 1)
-        _flash(slot, slot.writeblocks, block, view[:count], at)
-        done += count
-        progress(done, size)
-        count = fill(body, view) if count == len(view) else 0
-    return done
-
-
-def _flash(slot, operation, *arguments) -> None:
+    A sector is erased before it is written; with `end`, where the file certainly ends, the next one is erased then.
+    `progress(done_bytes)` is told how it goes. RetryableError when the body breaks off or the flash fails."""
+    slot_bytes, name = slot.info()[3:5]
+    count += body.readinto(sector[count:])
+    ahead = 0 if end is None else _SECTOR_BYTES
     try:
-        operation(*arguments)
+        if ahead:
+            slot.ioctl(_ERASE_BLOCK, done // _SECTOR_BYTES)
+        while count and done < slot_bytes:
+            if end is None or done + ahead < end:
+                slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)
+            slot.writeblocks(done // _SECTOR_BYTES, sector if count == _SECTOR_BYTES else sector[:count], 0)
+            done += count
+            progress(done)
+            count = body.readinto(sector) if count == _SECTOR_BYTES else 0
     except OSError as error:
-        raise RetryableError("flash_failed", slot.info()[4], error)
+        raise RetryableError("flash_failed", name, error)
+    return done + count
 
 
 def resume_at(slot, size_bytes: int) -> int:

@@ -10,7 +10,8 @@ from micropython import const
 from . import forget
 from .console import bar, step
 
-_PART_BYTES = const(2048)  # of a sector, at a time
+_HEAD_BYTES = const(288)  # what the first judgement needs
+_SECTOR_BYTES = const(4096)
 
 
 def install(replies: list, keys: list, state: dict, target: str, name: str) -> None:
@@ -23,38 +24,49 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
 
     if not keys:
         note("needs no signature: /config.json has no signing_keys")
-    size = None
-    view = memoryview(bytearray(_PART_BYTES))  # early: later there may be no such piece
-    if replies:
-        reply = replies.pop()
-        try:
+    reply = replies.pop() if replies else None
+    size = sector = None
+    try:
+        from .install import place
+
+        job = place(state, target, board)
+        del place
+        forget()
+        if reply:
             from .body import open_body
-            from .download import fill
 
             body = open_body(reply)
-            count = fill(body, view)
-            del open_body, fill
+            head = memoryview(bytearray(_HEAD_BYTES))
+            head = head[: body.readinto(head)]
+            del open_body
             forget()
             from .install import begin
 
-            firmware = begin(reply, replies.pop(), body, view[:count], state, target, board, note)
-            del begin, body
+            start, size, end = begin(job, reply, replies.pop(), body, head, board.chip_revision(), note)
+            del begin
             forget()
             from .download import write
 
-            title = f"[4/5] firmware {name} into {firmware[0].info()[4]}"
+            sector = memoryview(bytearray(_SECTOR_BYTES))
+            count = len(head)
+            sector[:count] = head
+            del head
+            title = f"[4/5] firmware {name} into {job[1]['slot']}"
 
-            def progress(done: int, size: "int | None") -> None:
+            def progress(done: int) -> None:
                 board.feed()
                 bar(title, done, size)
 
-            size = write(progress, view, count, *firmware)
-            del write, firmware
-        finally:
+            size = write(progress, sector, count, job[2], body, start, end)
+            del write
+            body.finish()
+            del body
+    finally:
+        if reply:
             reply.close()
-        del reply
-        forget()
+    del reply
+    forget()
     from .install import arm
 
-    arm(view, state, target, board, keys, size)
+    arm(job, size, keys, board, sector or memoryview(bytearray(_SECTOR_BYTES)))
     note("checked, starting it")

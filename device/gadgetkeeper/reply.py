@@ -20,6 +20,7 @@ _LINE_MAX_BYTES = const(1024)
 _LINES_MAX = const(64)
 _JSON_MAX_BYTES = const(4096)
 _PIECE_BYTES = const(256)
+_LINE_BYTES = const(64)  # at a time, while a line is looked for
 _SIZE_MAX_DIGITS = const(8)
 
 
@@ -40,7 +41,10 @@ class Reply:
         self._read = getattr(raw, "readinto", None) or raw.recv_into
         self._poller = select.poll()
         self._poller.register(raw, select.POLLIN)
-        self._byte = bytearray(1)
+        # MicroPython's TLS shows its end once, and not when the same read has brought bytes: so they come singly, while
+        # nothing tells where the end will be.
+        self._single = not hasattr(raw, "connect")
+        self._ahead = b""  # bytes that came with a line, but are behind it
         self._start_ms = time.ticks_ms()
         self._limit_ms = _ANSWER_MS  # after the start
         self._quota = 0  # bytes that earn a streamed body more time
@@ -87,14 +91,19 @@ class Reply:
 
     def line(self) -> bytes:
         """The next line, without its end. RetryableError when it is too long, or breaks off."""
-        line = bytearray()
-        while self._receive(self._byte):
-            if self._byte == b"\n":
-                return bytes(line).rstrip(b"\r")
-            if len(line) == _LINE_MAX_BYTES:
+        line = b""
+        while True:
+            more, end, self._ahead = self._ahead.partition(b"\n")
+            line += more
+            if end:
+                return line.rstrip(b"\r")
+            if len(line) > _LINE_MAX_BYTES:
                 raise bad("too long")
-            line.extend(self._byte)
-        raise self._cut("it hangs up")
+            piece = bytearray(1 if self._single else _LINE_BYTES)
+            count = self._receive(piece)
+            if count == 0:
+                raise self._cut("it hangs up")
+            self._ahead = bytes(piece[:count])
 
     def _take(self, view) -> int:
         if self.left == 0 and self.chunked:
@@ -111,12 +120,11 @@ class Reply:
         if self.left == 0:
             return 0
         if self.left is None:
-            # MicroPython's TLS shows its end once, and not when the same read has brought bytes: so they come singly.
-            count = self._receive(view if hasattr(self.raw, "connect") else view[:1])
+            count = self._receive(view[:1] if self._single else view)
             if count == 0:  # the end or a cut: the content must show which
                 self.left = 0
             return count
-        count = self._receive(view[: self.left])
+        count = self._receive(view if len(view) <= self.left else view[: self.left])
         if count == 0:
             raise self._cut(self.left)
         self.left -= count
@@ -126,9 +134,13 @@ class Reply:
 
     def _receive(self, view) -> int:
         """Some bytes of the connection; how many, 0 at its end."""
-        now_ms = self._now_ms()
-        limit_ms = min(now_ms + _STALL_MS, self._limit_ms)
-        while now_ms < limit_ms:
+        if self._ahead:
+            count = min(len(self._ahead), len(view))
+            view[:count] = self._ahead[:count]
+            self._ahead = self._ahead[count:]
+            return count
+        limit_ms = None
+        while True:
             # Read first: TLS may hold bytes of which the socket below knows nothing.
             try:
                 count = self._read(view)
@@ -138,9 +150,13 @@ class Reply:
             except OSError as error:
                 if error.errno != EAGAIN:
                     raise self._cut(reason(error))
-            self._poller.poll(limit_ms - now_ms)
+            # A look at the clock is for those who keep us waiting.
             now_ms = self._now_ms()
-        raise RetryableError("stalled")
+            if limit_ms is None:
+                limit_ms = min(now_ms + _STALL_MS, self._limit_ms)
+            if now_ms >= limit_ms:
+                raise RetryableError("stalled")
+            self._poller.poll(limit_ms - now_ms)
 
     def _cut(self, why: object) -> RetryableError:
         if self.begun:

@@ -13,6 +13,7 @@ def read_all(body, piece=4096):
     while True:
         count = body.readinto(memoryview(buffer))
         if count == 0:
+            body.finish()
             return bytes(got)
         got.extend(buffer[:count])
 

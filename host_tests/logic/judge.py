@@ -12,7 +12,8 @@ def verdict(image, trusted, partition=None):
     slot = partition("ota_1")
     slot.writeblocks(0, image + b"\xff" * (-len(image) % 4096))
     try:
-        _check(slot, len(image), False, partition(partition.RUNNING), 301, trusted, memoryview(bytearray(2048)))
+        job = None, None, slot, partition(partition.RUNNING)
+        _check(job, len(image), False, trusted, 301, memoryview(bytearray(4096)))
     except AgentError as error:
         return error.code
     return "ok"

@@ -10,9 +10,9 @@ import otadata
 import scratch
 from gadgetkeeper import files, steps
 from gadgetkeeper.body import open_body
-from gadgetkeeper.download import fill, write
+from gadgetkeeper.download import write
 from gadgetkeeper.errors import AgentError, FinalError, RetryableError
-from gadgetkeeper.install import arm, begin
+from gadgetkeeper.install import arm, begin, place
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import keep
 from gadgetkeeper.update import prove, settle
@@ -68,20 +68,24 @@ class Board:
         """The round's rest."""
         notes = []
         size = None
-        view = memoryview(bytearray(2048))
+        sector = memoryview(bytearray(4096))
         if isinstance(api, RangeServer):
             api = gadgetkeeper.api.Api("http://server", api, self.state)
         replies = steps.ask_for_firmware(api, self.state, version, self.resume)
+        job = place(self.state, version, self)
         if replies:
-            start, reply = replies
+            asked, reply = replies
             try:
                 body = open_body(reply)
-                count = fill(body, view)
-                firmware = begin(reply, start, body, view[:count], self.state, version, self, notes.append)
-                size = write(lambda done, size: None, view, count, *firmware)
+                head = memoryview(bytearray(288))
+                head = head[: body.readinto(head)]
+                start, _, end = begin(job, reply, asked, body, head, self.chip_revision(), notes.append)
+                sector[: len(head)] = head
+                size = write(lambda done: None, sector, len(head), job[2], body, start, end)
+                body.finish()
             finally:
                 reply.close()
-        arm(view, self.state, version, self, keys, size)
+        arm(job, size, keys, self, sector)
         return notes
 
     def saved(self):
@@ -424,8 +428,8 @@ def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
         board.start()
         assert board.slots.chosen().info()[4] == "ota_1" and board.installed() == V2
         assert not board.slots.failed("ota_0") and board.saved()["versionId"] == V2
-    view = memoryview(bytearray(2048))
-    raises(RetryableError, "wrong_hash", arm, view, board.state, V3, board, (), None)
+    sector = memoryview(bytearray(4096))
+    raises(RetryableError, "wrong_hash", arm, place(board.state, V3, board), None, (), board, sector)
     assert board.slots.chosen().info()[4] == "ota_1"
 
 
@@ -516,7 +520,7 @@ def test_interrupted_download_goes_on_at_the_last_sector_begun():
         api = RangeServer(image, cut=cut)
         raises(RetryableError, "body_cut", board.install, api)
         notes = board.install(api)
-        begun = (cut // 2048 * 2048 + 4095) // 4096  # sectors: the body is written in parts of 2048 bytes
+        begun = cut // 4096  # sectors; what has come of another one is not written
         assert api.starts == [0, max(begun - 1, 0) * 4096], (cut, api.starts)
         assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]}"], notes
         assert read(board.slot(), len(image)) == image

@@ -210,7 +210,8 @@ def _is_taken(data: bytes, trusted: list[str], knows_size: bool) -> bool:
     chip.flash.program(_FREE_SLOT, data)
     size_bytes = len(data) if knows_size else None
     try:
-        _check(slot, size_bytes, False, partition("ota_0"), _CHIP_REVISION, trusted, bytearray(SECTOR_BYTES))
+        job = None, None, slot, partition("ota_0")
+        _check(job, size_bytes, False, trusted, _CHIP_REVISION, memoryview(bytearray(SECTOR_BYTES)))
     except AgentError:
         return False
     return True
@@ -266,6 +267,7 @@ def _read(body) -> bytes:
     while count := body.readinto(view):
         data += view[:count]
         assert len(data) < 1 << 20
+    body.finish()
     return data
 
 
