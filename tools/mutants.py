@@ -40,17 +40,15 @@ MAIN, BOARD, BOOT = "device/main.py", "device/board.py", "boot.py"
 
 _KEEP_ARMED = '    keep(state, update=dict(update, attempts=attempts, phase="armed", image=image), quarantined=None)\n'
 _ARM = "    _judge(job, Slots(board.Partition).arm, slot)\n"
-_CHECK = "    _judge(job, _check, job, size_bytes, other, keys, board.chip_revision(), sector)\n"
+_CHECK = "    _judge(job, _check, job, size_bytes, other, keys, board.chip_revision(), view)\n"
 _CHECK_HEAD = "        _judge(job, _check_head, head, least, job[2], job[3], revision)\n        forget()\n"
 _NOTE_INTENT = "        end = _note_intent(job, head, etag, size)\n"
 _AHEAD = "    ahead = 0 if end is None else _SECTOR_BYTES\n"
 _ERASE_AHEAD = (
-    "            if end is None or done + ahead < end:\n"
+    "            if at == 0 and (end is None or done + ahead < end):\n"
     "                slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)\n"
 )
-_PROGRAM = (
-    "            slot.writeblocks(done // _SECTOR_BYTES, sector if count == _SECTOR_BYTES else sector[:count], 0)\n"
-)
+_PROGRAM = "            slot.writeblocks(done // _SECTOR_BYTES, view if count == size else view[:count], at)\n"
 
 MUTANTS = [
     # The record

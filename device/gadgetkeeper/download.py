@@ -13,25 +13,27 @@ _ERASE_BLOCK = const(6)
 _SECTOR_BYTES = const(4096)
 
 
-def write(progress, sector, count: int, slot, body, done: int, end: "int | None") -> int:
-    """Write the `count` bytes in `sector`, and what follows them in `body`, from byte `done` of the slot on; where it
-    ends, more than the slot's size for a firmware that is larger than it.
+def write(progress, view, count: int, slot, body, done: int, end: "int | None") -> int:
+    """Write the `count` bytes in `view`, which holds a sector or a part of one, and what follows them in `body`, from
+    byte `done` of the slot on; where it ends, more than the slot's size for a firmware that is larger than it.
 
     A sector is erased before it is written; with `end`, where the file certainly ends, the next one is erased then.
     `progress(done_bytes)` is told how it goes. RetryableError when the body breaks off or the flash fails."""
     slot_bytes, name = slot.info()[3:5]
-    count += body.readinto(sector[count:])
+    size = len(view)
+    count += body.readinto(view[count:])
     ahead = 0 if end is None else _SECTOR_BYTES
     try:
         if ahead:
             slot.ioctl(_ERASE_BLOCK, done // _SECTOR_BYTES)
         while count and done < slot_bytes:
-            if end is None or done + ahead < end:
+            at = done % _SECTOR_BYTES
+            if at == 0 and (end is None or done + ahead < end):
                 slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)
-            slot.writeblocks(done // _SECTOR_BYTES, sector if count == _SECTOR_BYTES else sector[:count], 0)
+            slot.writeblocks(done // _SECTOR_BYTES, view if count == size else view[:count], at)
             done += count
             progress(done)
-            count = body.readinto(sector) if count == _SECTOR_BYTES else 0
+            count = body.readinto(view) if count == size else 0
     except OSError as error:
         raise RetryableError("flash_failed", name, error)
     return done + count

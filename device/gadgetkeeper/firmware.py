@@ -12,6 +12,7 @@ from .console import bar, step
 
 _HEAD_BYTES = const(288)  # what the first judgement needs
 _SECTOR_BYTES = const(4096)
+_PART_BYTES = const(2048)  # of a sector
 
 
 def install(replies: list, keys: list, state: dict, target: str, name: str) -> None:
@@ -25,7 +26,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
     if not keys:
         note("needs no signature: /config.json has no signing_keys")
     reply = replies.pop() if replies else None
-    size = sector = None
+    size = view = None
     try:
         from .install import place
 
@@ -47,9 +48,9 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
             forget()
             from .download import write
 
-            sector = memoryview(bytearray(_SECTOR_BYTES))
+            view = _scratch()
             count = len(head)
-            sector[:count] = head
+            view[:count] = head
             del head
             title = f"[4/5] firmware {name} into {job[1]['slot']}"
 
@@ -57,7 +58,7 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
                 board.feed()
                 bar(title, done, size)
 
-            size = write(progress, sector, count, job[2], body, start, end)
+            size = write(progress, view, count, job[2], body, start, end)
             del write
             body.finish()
             del body
@@ -68,5 +69,13 @@ def install(replies: list, keys: list, state: dict, target: str, name: str) -> N
     forget()
     from .install import arm
 
-    arm(job, size, keys, board, sector or memoryview(bytearray(_SECTOR_BYTES)))
+    arm(job, size, keys, board, view or _scratch())
     note("checked, starting it")
+
+
+def _scratch() -> memoryview:
+    """Memory for a sector, or for a part of one on a heap that has no such piece left."""
+    try:
+        return memoryview(bytearray(_SECTOR_BYTES))
+    except MemoryError:
+        return memoryview(bytearray(_PART_BYTES))

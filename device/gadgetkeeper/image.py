@@ -21,8 +21,8 @@ def check_slot(slot, size_bytes: "int | None", trusted: "list[str]", view: memor
     FinalError when it must not run here.
 
     `size_bytes` is how many bytes were written, None when only the image itself can tell; `trusted` are the digests of
-    the keys one of which must have signed (with none, no signature is asked for); `view` is memory
-    for one sector."""
+    the keys one of which must have signed (with none, no signature is asked for); `view` is scratch
+    memory, a sector or a part of one, and at least 1216 bytes."""
     limit_bytes = slot.info()[3]
     if size_bytes is not None:
         if size_bytes > limit_bytes:
@@ -43,13 +43,10 @@ def check_slot(slot, size_bytes: "int | None", trusted: "list[str]", view: memor
     # One pass: what a signature covers holds the appended hash, which the chip itself checks before it boots.
     digest = hashlib.sha256()
     hashed_end = padded_end if trusted else hash_at
-    whole = hashed_end // _SECTOR_BYTES
-    for block in range(whole):
-        slot.readblocks(block, view)
-        digest.update(view)
-    rest = view[: hashed_end % _SECTOR_BYTES]
-    slot.readblocks(whole, rest, 0)
-    digest.update(rest)
+    for at in range(0, hashed_end, len(view)):
+        part = view if at + len(view) <= hashed_end else view[: hashed_end - at]
+        slot.readblocks(at // _SECTOR_BYTES, part, at % _SECTOR_BYTES)
+        digest.update(part)
     digest = digest.digest()
     if trusted:
         from . import signature

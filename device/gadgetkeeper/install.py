@@ -46,18 +46,19 @@ def begin(job: tuple, reply, asked_from: int, body, head: memoryview, revision: 
     return start, size, end
 
 
-def arm(job: tuple, size_bytes: "int | None", keys: "list[str]", board, sector: memoryview) -> None:
+def arm(job: tuple, size_bytes: "int | None", keys: "list[str]", board, view: memoryview) -> None:
     """Check the image in the free slot from flash, and have the boot loader try it at the next reset.
 
     `job` is what `place` gave; `size_bytes` what `download.write` gave, None for an image that was armed before and
-    should still be there; `keys` are the digests of those that may sign; `sector` is memory for one."""
+    should still be there; `keys` are the digests of those that may sign; `view` is scratch memory, a sector or a part of
+    one."""
     from .fingerprint import fingerprint
 
     state, update, slot, _ = job
     image = fingerprint(slot)
     # What should still be there from another time need not be: the board may have been flashed by cable since.
     other = state["update"].get("image", image) != image
-    _judge(job, _check, job, size_bytes, other, keys, board.chip_revision(), sector)
+    _judge(job, _check, job, size_bytes, other, keys, board.chip_revision(), view)
     forget()
     from .slots import Slots
     from .store import keep
@@ -86,16 +87,16 @@ def _check_head(*arguments) -> None:
 
 
 def _check(
-    job: tuple, size_bytes: "int | None", other: bool, keys: "list[str]", revision: "int | None", sector: memoryview
+    job: tuple, size_bytes: "int | None", other: bool, keys: "list[str]", revision: "int | None", view: memoryview
 ) -> None:
     if other:
         raise RetryableError("wrong_hash")
     _, _, slot, running = job
-    slot.readblocks(0, sector)
-    _check_head(sector, size_bytes or 0, slot, running, revision)
+    slot.readblocks(0, view, 0)
+    _check_head(view, size_bytes or 0, slot, running, revision)
     from .image import check_slot
 
-    check_slot(slot, size_bytes, keys, sector)
+    check_slot(slot, size_bytes, keys, view)
 
 
 def _judge(job: tuple, judgement, *arguments) -> None:
