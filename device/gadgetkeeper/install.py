@@ -50,7 +50,8 @@ def arm(job: tuple, size_bytes: "int | None", keys: "list[str]", board, view: me
     """Check the image in the free slot from flash, and have the boot loader try it at the next reset.
 
     `job` is what `place` gave; `size_bytes` what `download.write` gave, None for an image that was armed before and
-    should still be there; `keys` are the digests of those that may sign; `view` is scratch, a sector or a part of one."""
+    should still be there; `keys` are the digests of those that may sign; `view` is scratch memory for a sector or a
+    part of one."""
     from .fingerprint import fingerprint
 
     state, update, slot, _ = job
