@@ -95,10 +95,10 @@ class Reply:
         while True:
             more, end, self._ahead = self._ahead.partition(b"\n")
             line += more
-            if end:
-                return line.rstrip(b"\r")
             if len(line) > _LINE_MAX_BYTES:
                 raise bad("too long")
+            if end:
+                return line.rstrip(b"\r")
             piece = bytearray(1 if self._single else _LINE_BYTES)
             count = self._receive(piece)
             if count == 0:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -142,20 +141,22 @@ def with_garbage_bytes(contender: world.Contender) -> int:
     return max(boot.peak_bytes for boot in update(contender, How(watch=True, weigh=True)).boots)
 
 
-def live_bytes(contender: world.Contender) -> int:
+def live_bytes(contender: world.Contender, url: str = "") -> int:
     """The most of the heap, above idle, that is in use when flash or network is used."""
-    run = update(contender, How(watch=True, weigh=True, collect=True))
+    run = update(contender, How(watch=True, weigh=True, collect=True), url)
+    if not run.succeeded:
+        raise BoardError(f"{contender.name}: the update failed: {_failure(run)}")
     return max(boot.peak_bytes for boot in run.boots)
 
 
-def fits(contender: world.Contender, url: str = "", **limits: int) -> bool:
+def fits(contender: world.Contender, **limits: int) -> bool:
     """True when the update succeeds within `free_bytes` of heap or with no piece of it above `piece_bytes`."""
-    return update(contender, How(**limits), url).succeeded
+    return update(contender, How(**limits)).succeeded
 
 
-def peak_bytes(contender: world.Contender, guess_bytes: int, url: str = "", step: int = BLOCK_BYTES) -> int:
-    """The smallest heap above idle, in steps, in which the update succeeds; searched for around the guess."""
-    return smallest(lambda limit: fits(contender, url, free_bytes=limit), guess_bytes, step=step)
+def peak_bytes(contender: world.Contender, guess_bytes: int) -> int:
+    """The smallest heap above idle in which the update succeeds; searched for around the guess."""
+    return smallest(lambda limit: fits(contender, free_bytes=limit), guess_bytes)
 
 
 def largest_bytes(contender: world.Contender) -> int:
@@ -163,24 +164,25 @@ def largest_bytes(contender: world.Contender) -> int:
     return smallest(lambda limit: fits(contender, piece_bytes=limit), SECTOR_BYTES)
 
 
-def smallest(works: Callable[[int], bool], guess: int, most: int = _HEAP_BYTES, step: int = BLOCK_BYTES) -> int:
-    """The smallest multiple of `step` that works, if those above it do as well; searched for around `guess`."""
-    low, high = 0, -(-guess // step)
+def smallest(works: Callable[[int], bool], guess_bytes: int, most_bytes: int = _HEAP_BYTES) -> int:
+    """The smallest number of bytes that works, in whole blocks, if those above it do as well; searched for around the
+    guess."""
+    low, high = 0, -(-guess_bytes // BLOCK_BYTES)
     stride = 1
-    while not works(high * step):
+    while not works(high * BLOCK_BYTES):
         low, high = high, high + stride
         stride *= 4
-        if high * step > most:
-            raise BoardError(f"does not work with {most} bytes either")
+        if high * BLOCK_BYTES > most_bytes:
+            raise BoardError(f"does not work with {most_bytes} bytes either")
     if low == 0:
         stride = 1
-        while high - stride > 0 and works((high - stride) * step):
+        while high - stride > 0 and works((high - stride) * BLOCK_BYTES):
             high, stride = high - stride, stride * 4
         low = max(high - stride, 0)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if works(middle * step) else (middle, high)
-    return high * step
+        low, high = (low, middle) if works(middle * BLOCK_BYTES) else (middle, high)
+    return high * BLOCK_BYTES
 
 
 def in_step(flash: Path, contender: world.Contender) -> InStepFigures:
@@ -267,7 +269,7 @@ def _bytes_of(contender: world.Contender, sector: int) -> int:
 
 
 def as_json(figures: UpdateFigures | InStepFigures) -> dict:
-    """The figures as a JSON object; CPU times with their median."""
+    """The figures as a JSON object; CPU times with the least of them: what else the machine does only adds."""
     found = asdict(figures)
-    found["cpu_median_s"] = statistics.median(figures.cpu_s) if figures.cpu_s else None
+    found["cpu_least_s"] = min(figures.cpu_s, default=None)
     return found

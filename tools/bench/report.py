@@ -58,9 +58,9 @@ def ratios(result: dict, name: str) -> tuple[float, float | None]:
     """CPU time as a multiple of the floor's for the same kind of body; for ours also without what every boot costs."""
     updates = result["updates"]
     floor = "floor raw" if name.split()[-1] in ("typical", "raw") or " raw" in name else "floor string"
-    floor_s = updates[floor]["cpu_median_s"]
-    used_s = updates[name]["cpu_median_s"]
-    net = (used_s - result["in_step"]["cpu_median_s"]) / floor_s if name in world.OURS else None
+    floor_s = updates[floor]["cpu_least_s"]
+    used_s = updates[name]["cpu_least_s"]
+    net = (used_s - result["in_step"]["cpu_least_s"]) / floor_s if name in world.OURS else None
     return used_s / floor_s, net
 
 
@@ -74,7 +74,7 @@ def in_step_lines(result: dict) -> list[tuple[str, str]]:
         ("peak heap above idle", f"{figures['peak_bytes']:,} bytes"),
         ("held at the hand-over to the thermometer", f"{figures['held_bytes']:,} bytes"),
         ("names interned by then", f"{figures['held_names']} ({figures['held_name_bytes']:,} bytes)"),
-        ("CPU until then", f"{figures['cpu_median_s'] * 1000:.1f} ms"),
+        ("CPU until then", f"{figures['cpu_least_s'] * 1000:.1f} ms"),
     ]
 
 
