@@ -14,11 +14,11 @@ _OFTEN_IMPORTED = ("binascii", "json", "os", "struct", "time")
 def live(agent: str) -> None:
     """Have the agent, a module with `keep_in_step`, keep the firmware in step, then let the thermometer measure until
     the agent's next round, and so on for ever."""
-    for name in _OFTEN_IMPORTED:
-        sys.modules[name] = __import__(name)
     failures = unsaved = None
     while True:
         try:
+            for name in _OFTEN_IMPORTED:
+                sys.modules[name] = __import__(name)
             failures, pause_s, unsaved = _round(agent, failures, unsaved)
             _leave(agent)
             __import__("thermometer").run(pause_s, unsaved, failures > 0)

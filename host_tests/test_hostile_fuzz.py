@@ -15,7 +15,7 @@ from host_tests.hostile.server import Server, answer
 from tools.twin.device import VM
 
 EXAMPLES = int(os.environ.get("GADGETKEEPER_FUZZ", 100))
-CODES = {"bad_answer", "body_cut", "no_answer", "stalled", "redirect"}
+CODES = {"bad_answer", "body_cut", "no_answer", "redirect"}
 
 sampled = settings(
     max_examples=EXAMPLES,
@@ -91,8 +91,12 @@ def test_generated_answers(drivers, server, read):
     def run(raw):
         results = []
         for driver in drivers:
-            server.play([raw])
-            result = driver.call(server.url, read=read)
+            result = {"code": "stalled"}
+            tries = 0
+            while result.get("code") == "stalled" and tries < 3:  # nothing here stalls, but a busy machine may
+                server.play([raw])
+                result = driver.call(server.url, read=read)
+                tries += 1
             assert "crash" not in result, result
             assert "code" not in result or result["code"] in CODES, result
             results.append((result.get("code"), result.get("status"), result.get("body")))

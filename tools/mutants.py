@@ -44,11 +44,15 @@ _CHECK = "    _judge(job, _check, job, size_bytes, other, keys, board.chip_revis
 _CHECK_HEAD = "        _judge(job, _check_head, head, least, job[2], job[3], revision)\n        forget()\n"
 _NOTE_INTENT = "        end = _note_intent(job, head, etag, size)\n"
 _AHEAD = "    ahead = 0 if end is None else _SECTOR_BYTES\n"
-_ERASE_AHEAD = (
-    "            if at == 0 and (end is None or done + ahead < end):\n"
-    "                slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)\n"
-)
-_PROGRAM = "            slot.writeblocks(done // _SECTOR_BYTES, view if count == size else view[:count], at)\n"
+_ERASE = """\
+            while erase_at <= done + ahead and (end is None or erase_at < end):
+                slot.ioctl(_ERASE_BLOCK, erase_at // _SECTOR_BYTES)
+                erase_at += _SECTOR_BYTES
+"""
+_PROGRAM = """\
+            part = view if count == size else view[:count]
+            slot.writeblocks(done // _SECTOR_BYTES, part, done % _SECTOR_BYTES)
+"""
 
 MUTANTS = [
     # The record
@@ -161,8 +165,8 @@ MUTANTS = [
     Mutant(
         "a sector is programmed before its successor is erased",
         DOWNLOAD,
-        _ERASE_AHEAD + _PROGRAM,
-        _PROGRAM + _ERASE_AHEAD,
+        _ERASE + _PROGRAM,
+        _ERASE.replace("done + ahead", "done") + _PROGRAM + _ERASE,
     ),
     Mutant(
         "a download goes on behind the last sector begun",

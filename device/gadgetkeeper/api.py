@@ -62,7 +62,7 @@ class Api:
             raise
 
     def firmware(self, version_id: str, start: int = 0, size_bytes: int = 0, etag: "str | None" = None):
-        """The reply whose body is the version's firmware, for `install.download`. The caller closes it.
+        """The reply whose body is the version's firmware, for `body.open_body`. The caller closes it.
 
         With `start`, only what follows that many of its `size_bytes` is asked for, provided that the file is still the
         one of `etag`: status 206 then, else 200 and the whole file."""
@@ -131,7 +131,7 @@ class Api:
             reply = self._session.request(method, f"{self._server}/v1/things/{path}.json", data=data, headers=headers)
             status = reply.status_code
             self.date = reply.headers.get("date")
-            if 200 <= status <= 299 or (status == 416 and "Range" in headers):
+            if "Range" in headers if status in (206, 416) else 200 <= status <= 299:
                 return reply
             reply.close()
             if status == 401 and call != "activate":

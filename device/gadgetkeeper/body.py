@@ -62,7 +62,8 @@ class JsonBody:
         # What is left is base64, perhaps padded, and the closing quote; an object may have more text behind it.
         self.surplus_bytes = AROUND_MAX_BYTES if self._in_object else 2
         self.size_bytes = None if length_bytes is None else (length_bytes - around.count - 1) // 4 * 3
-        # From here on text lies at the buffer's start: `_end` bytes of it, which are too few to be decoded.
+        # From here on text lies at the buffer's start: `_end` bytes of it, which are too few to be decoded; behind the
+        # closing quote, what the last read has brought ends there.
         end = around.end - around.at
         self._view[:end] = self._view[around.at : around.end]
         self._data: memoryview | None = self._decode(end)  # what did not fit the caller's view

@@ -23,19 +23,19 @@ def write(progress, view, count: int, slot, body, done: int, end: "int | None") 
     size = len(view)
     count += body.readinto(view[count:])
     ahead = 0 if end is None else _SECTOR_BYTES
-    try:
-        if ahead:
-            slot.ioctl(_ERASE_BLOCK, done // _SECTOR_BYTES)
-        while count and done < slot_bytes:
-            at = done % _SECTOR_BYTES
-            if at == 0 and (end is None or done + ahead < end):
-                slot.ioctl(_ERASE_BLOCK, (done + ahead) // _SECTOR_BYTES)
-            slot.writeblocks(done // _SECTOR_BYTES, view if count == size else view[:count], at)
-            done += count
-            progress(done)
-            count = body.readinto(view) if count == size else 0
-    except OSError as error:
-        raise RetryableError("flash_failed", name, error)
+    erase_at = done
+    while count and done < slot_bytes:
+        try:
+            while erase_at <= done + ahead and (end is None or erase_at < end):
+                slot.ioctl(_ERASE_BLOCK, erase_at // _SECTOR_BYTES)
+                erase_at += _SECTOR_BYTES
+            part = view if count == size else view[:count]
+            slot.writeblocks(done // _SECTOR_BYTES, part, done % _SECTOR_BYTES)
+        except OSError as error:
+            raise RetryableError("flash_failed", name, error)
+        done += count
+        progress(done)
+        count = body.readinto(view) if count == size else 0
     return done + count
 
 

@@ -28,9 +28,8 @@ def begin(job: tuple, reply, asked_from: int, body, head: memoryview, revision: 
 
     `job` is what `place` gave, `asked_from` the byte from which on the firmware was asked for, `revision` the chip's;
     `note(sentence)` is told how it goes."""
-    start = 0
-    if reply.status_code == 206:
-        start = int(reply.headers["content-range"][6:].partition("-")[0])
+    start = asked_from if reply.status_code == 206 else 0
+    if start:
         note(f"goes on at byte {start}")
     elif asked_from:
         note("starts over: the server does not offer the rest of it")

@@ -20,7 +20,6 @@ _LINE_MAX_BYTES = const(1024)
 _LINES_MAX = const(64)
 _JSON_MAX_BYTES = const(4096)
 _PIECE_BYTES = const(256)
-_LINE_BYTES = const(64)  # at a time, while a line is looked for
 _SIZE_MAX_DIGITS = const(8)
 
 
@@ -39,12 +38,9 @@ class Reply:
         self.chunked = False
         self.begun = False  # a byte has arrived
         self._read = getattr(raw, "readinto", None) or raw.recv_into
+        self._read_line = getattr(raw, "readline", None) or (lambda size: raw.recv(1))  # CPython's has none
         self._poller = select.poll()
         self._poller.register(raw, select.POLLIN)
-        # MicroPython's TLS shows its end once, and not when the same read has brought bytes: so they come singly, while
-        # nothing tells where the end will be.
-        self._single = not hasattr(raw, "connect")
-        self._ahead = b""  # bytes that came with a line, but are behind it
         self._start_ms = time.ticks_ms()
         self._limit_ms = _ANSWER_MS  # after the start
         self._quota = 0  # bytes that earn a streamed body more time
@@ -93,17 +89,17 @@ class Reply:
         """The next line, without its end. RetryableError when it is too long, or breaks off."""
         line = b""
         while True:
-            more, end, self._ahead = self._ahead.partition(b"\n")
-            line += more
+            # Without this look at the clock, chunks of a byte could go on for a day, if they came fast enough.
+            if self._now_ms() >= self._limit_ms:
+                raise RetryableError("stalled")
+            part = self._receive(self._read_line, _PIECE_BYTES)
+            if not part:
+                raise self._cut("it hangs up")
+            line += part
             if len(line) > _LINE_MAX_BYTES:
                 raise bad("too long")
-            if end:
-                return line.rstrip(b"\r")
-            piece = bytearray(1 if self._single else _LINE_BYTES)
-            count = self._receive(piece)
-            if count == 0:
-                raise self._cut("it hangs up")
-            self._ahead = bytes(piece[:count])
+            if line[-1:] == b"\n":
+                return line[:-1].rstrip(b"\r")
 
     def _take(self, view) -> int:
         if self.left == 0 and self.chunked:
@@ -120,11 +116,12 @@ class Reply:
         if self.left == 0:
             return 0
         if self.left is None:
-            count = self._receive(view[:1] if self._single else view)
+            # MicroPython's TLS shows its end once, and not when the same read has brought bytes: so they come singly.
+            count = self._receive(self._read, view if hasattr(self.raw, "connect") else view[:1])
             if count == 0:  # the end or a cut: the content must show which
                 self.left = 0
             return count
-        count = self._receive(view if len(view) <= self.left else view[: self.left])
+        count = self._receive(self._read, view if len(view) <= self.left else view[: self.left])
         if count == 0:
             raise self._cut(self.left)
         self.left -= count
@@ -132,21 +129,16 @@ class Reply:
             raise bad("length")
         return count
 
-    def _receive(self, view) -> int:
-        """Some bytes of the connection; how many, 0 at its end."""
-        if self._ahead:
-            count = min(len(self._ahead), len(view))
-            view[:count] = self._ahead[:count]
-            self._ahead = self._ahead[count:]
-            return count
+    def _receive(self, read, what):
+        """What `read(what)` gives once there is something, or the end."""
         limit_ms = None
         while True:
             # Read first: TLS may hold bytes of which the socket below knows nothing.
             try:
-                count = self._read(view)
-                if count is not None:
-                    self.begun = self.begun or count > 0
-                    return count
+                some = read(what)
+                if some is not None:
+                    self.begun = self.begun or bool(some)
+                    return some
             except OSError as error:
                 if error.errno != EAGAIN:
                     raise self._cut(reason(error))

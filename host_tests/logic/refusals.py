@@ -6,7 +6,6 @@
 import json
 
 import chip
-import gadgetkeeper.firmware
 import gadgetkeeper.store
 import gadgetkeeper.transport
 import main
@@ -16,8 +15,6 @@ from gadgetkeeper.fingerprint import fingerprint
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import keep
 from world import SLOT_BYTES, Reply, make_image, power_on
-
-gadgetkeeper.firmware.forget = lambda: None  # as in `world`
 
 V1, BAD, GOOD = "1" * 32, "2" * 32, "3" * 32
 ROUNDS = 5

@@ -8,11 +8,9 @@ import gadgetkeeper.api
 import gadgetkeeper.store
 import otadata
 import scratch
-from gadgetkeeper import files, steps
-from gadgetkeeper.body import open_body
-from gadgetkeeper.download import write
+from gadgetkeeper import files, firmware, steps
 from gadgetkeeper.errors import AgentError, FinalError, RetryableError
-from gadgetkeeper.install import arm, begin, place
+from gadgetkeeper.install import arm, place
 from gadgetkeeper.slots import Slots
 from gadgetkeeper.store import keep
 from gadgetkeeper.update import prove, settle
@@ -67,26 +65,21 @@ class Board:
     def bring(self, api, version=V2, keys=()):
         """The round's rest."""
         notes = []
-        size = None
-        sector = memoryview(bytearray(4096))
         if isinstance(api, RangeServer):
             api = gadgetkeeper.api.Api("http://server", api, self.state)
         replies = steps.ask_for_firmware(api, self.state, version, self.resume)
-        job = place(self.state, version, self)
-        if replies:
-            asked, reply = replies
-            try:
-                body = open_body(reply)
-                head = memoryview(bytearray(288))
-                head = head[: body.readinto(head)]
-                start, _, end = begin(job, reply, asked, body, head, self.chip_revision(), notes.append)
-                sector[: len(head)] = head
-                size = write(lambda done: None, sector, len(head), job[2], body, start, end)
-                body.finish()
-            finally:
-                reply.close()
-        arm(job, size, keys, self, sector)
-        return notes
+        others = firmware.board, firmware.step, firmware.bar
+        firmware.board = self
+        firmware.step = lambda number, text, *values: notes.append(text.format(*values))
+        firmware.bar = lambda *values: None
+        try:
+            firmware.install(replies, keys, self.state, version, "x")
+        finally:
+            firmware.board, firmware.step, firmware.bar = others
+        return [note[11:] for note in notes if "signature" not in note and "checked" not in note]
+
+    def feed(self):
+        """The watchdog has nothing to do here."""
 
     def saved(self):
         """The record as it lies on flash."""
@@ -571,6 +564,37 @@ def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
         board.install(api)
         assert api.starts[1:] == [0], api.starts
         assert read(board.slot(), len(image)) == image
+
+
+def test_part_of_a_file_that_nobody_asked_for_is_not_written():
+    board = Board()
+    api = RangeServer(make_image(2, size=40000))
+    api.request = lambda *call, **more: partial(api)
+    raises(FinalError, "refused", board.install, api)
+    assert read(board.slot(), 64) == b"\xff" * 64 and "update" not in board.saved()
+
+
+def partial(api):
+    reply = Reply(api.image, kind="application/octet-stream")
+    api._range(reply, 4096)
+    return reply
+
+
+def test_heap_without_a_sector_in_one_piece_is_enough():
+    image = make_image(2, size=40000)
+    whole, firmware._scratch = firmware._scratch, lambda: memoryview(bytearray(2048))
+    try:
+        for again in (firmware._scratch, whole):
+            board = Board()
+            raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=19000))
+            firmware._scratch = again
+            api = RangeServer(image)
+            starts = erase_starts(board.install, api)
+            assert api.starts == [4 * 4096] and starts == [4096 * block for block in range(4, 10)], (api.starts, starts)
+            assert read(board.slot(), len(image)) == image
+            assert board.slots.chosen().info()[4] == "ota_1"
+    finally:
+        firmware._scratch = whole
 
 
 def test_what_was_written_before_is_hashed_not_believed():

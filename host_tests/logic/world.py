@@ -8,13 +8,14 @@ import struct
 import chip
 import esp32
 import flash
+import gadgetkeeper.firmware
 import gadgetkeeper.install
 import main
 import otadata
 from gadgetkeeper.errors import RetryableError
 
 # These tests hold on to the agent's modules between steps, as the device does not.
-gadgetkeeper.install.forget = main.forget = lambda: None
+gadgetkeeper.firmware.forget = gadgetkeeper.install.forget = main.forget = lambda: None
 
 SLOT_BYTES = 0x10000
 LAYOUT = [

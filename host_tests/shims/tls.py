@@ -30,6 +30,15 @@ class _Socket(ssl.SSLSocket):
     def readinto(self, view) -> "int | None":
         return _without_waiting(super().recv_into, view)
 
+    def readline(self, size: int) -> "bytes | None":
+        line = b""
+        while len(line) < size and line[-1:] != b"\n":
+            more = _without_waiting(super().recv, 1)
+            if not more:
+                return line or more
+            line += more
+        return line
+
     def write(self, view) -> "int | None":
         return _without_waiting(super().write, view)
 
@@ -37,10 +46,10 @@ class _Socket(ssl.SSLSocket):
 SSLContext.sslsocket_class = _Socket
 
 
-def _without_waiting(operation, view) -> "int | None":
+def _without_waiting(operation, what):
     """None for what would have to wait."""
     try:
-        return operation(view)
+        return operation(what)
     except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
         return None
     except ssl.SSLCertVerificationError as error:
