@@ -16,7 +16,7 @@ from pathlib import Path
 # Without those in which the compiler sees more than a name: super, range, const.
 _ROM = Path(__file__).with_suffix(".txt")
 
-_LOCAL = ("name", "arg", "id")  # where a syntax tree has the name of a variable
+_LOCAL = ("name", "arg", "id", "asname")  # where a syntax tree has the name of a variable
 _NAMES = (*_LOCAL, "attr")
 
 
@@ -24,23 +24,26 @@ def rename(sources: dict[str, bytes], rom: bytes, keep: Iterable[str]) -> dict[s
     """The modules `sources` with what is theirs alone renamed. `rom` is a MicroPython image: a name that stands in it
     may belong to what the agent calls, and stays. So do those in `keep`."""
     trees = {name: ast.parse(source) for name, source in sources.items()}
-    used, defined, by_name = Counter(), set(), set()
+    used, defined, by_name, by_dict = Counter(), set(), set(), set()
     fixed = {*keep, *keyword.kwlist}
     for path, tree in trees.items():
         fixed.update(path.removesuffix(".py").strip("/").split("/"))
         _strip(tree)
         for node in ast.walk(tree):
             _note(node, used, defined, fixed)
-            if isinstance(node, ast.keyword):
-                by_name.add(node.arg)
+            if isinstance(node, ast.Call):
+                by_name.update(each.arg for each in node.keywords)
+                if any(each.arg is None for each in node.keywords):
+                    by_dict.update(_names_of(node.func))
             if isinstance(node, ast.Module | ast.ClassDef):
                 defined.update(_members(node))
     builtin = dir(builtins)
     ours = [name for name in defined - fixed if name not in builtin and name.encode() + b"\0" not in rom]
     ours.sort(key=lambda name: (-used[name], name))
     free = [name for name in _ROM.read_text().split() if name not in fixed]
-    renamer = _Renamer(dict(zip(ours, (name for name in free if name not in used), strict=False)))
-    arguments = _Arguments(free, by_name)
+    new_names = dict(zip(ours, (name for name in free if name not in used), strict=False))
+    renamer = _Renamer(new_names)
+    arguments = _Arguments(free, by_name, {new_names.get(name, name) for name in by_dict})
     return {name: ast.unparse(arguments.visit(renamer.visit(tree))).encode() for name, tree in trees.items()}
 
 
@@ -71,6 +74,8 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         used[node.name] += 1
         defined.add(node.name)
+    elif isinstance(node, ast.arg):
+        used[node.arg] += 1
     elif isinstance(node, ast.Name):
         used[node.id] += 1
     elif isinstance(node, ast.Attribute):
@@ -81,16 +86,17 @@ def _note(node: ast.AST, used: Counter, defined: set[str], fixed: set[str]) -> N
         fixed.add(node.arg or "")
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         fixed.add(node.value)
-    elif isinstance(node, ast.Assign) and _is_const(node.value):  # leaves no name at all
-        fixed.update(target.id for target in node.targets if isinstance(target, ast.Name) and target.id[0] == "_")
+    elif isinstance(node, ast.Assign) and _is_const(node.value):
+        # The compiler puts the number wherever the name stands, whatever it is there.
+        fixed.update(target.id for target in node.targets if isinstance(target, ast.Name))
     elif isinstance(node, ast.Import | ast.ImportFrom):
-        used.update(alias.name for alias in node.names)
+        used.update(name for alias in node.names for name in _names_of(alias))
         if isinstance(node, ast.Import) or (node.level == 0 and not (node.module or "").startswith("gadgetkeeper")):
             fixed.update(alias.name for alias in node.names)  # of somebody else
 
 
 def _names_of(node: ast.AST) -> Iterable[str]:
-    yield from (text for field in _LOCAL if isinstance(text := getattr(node, field, None), str))
+    yield from (text for field in _NAMES if isinstance(text := getattr(node, field, None), str))
 
 
 def _is_const(value: ast.expr) -> bool:
@@ -120,16 +126,19 @@ class _Renamer(ast.NodeTransformer):
 
 
 class _Arguments(ast.NodeTransformer):
-    """Renames the arguments of functions, unless some call passes one `by_name`. They are nobody's but the function's:
-    so all functions can have the same names, the first ones of `free` that the function does not use itself."""
+    """Renames the arguments of functions, unless some call passes one `by_name`, or a dict of them to a function of the
+    name (`by_dict`). They are nobody's but the function's: so all functions can have the same names, the first ones of
+    `free` that the function does not use itself."""
 
-    def __init__(self, free: list[str], by_name: set[str | None]) -> None:
+    def __init__(self, free: list[str], by_name: set[str | None], by_dict: set[str]) -> None:
         self._free = free
         self._by_name = by_name
+        self._by_dict = by_dict
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        inside = {text for each in ast.walk(node) for text in _names_of(each)}
-        ours = [each.arg for each in node.args.args if each.arg != "self" and each.arg not in self._by_name]
+        inside = {name for each in ast.walk(node) for name in _names_of(each)}
+        kept = {"self", *self._by_name}
+        ours = [each.arg for each in node.args.args if each.arg not in kept and node.name not in self._by_dict]
         renamer = _Renamer(dict(zip(ours, (name for name in self._free if name not in inside), strict=False)), _LOCAL)
         for each in (*node.args.args, *node.body):
             renamer.visit(each)
