@@ -56,16 +56,16 @@ flash: $(READY)  ## Write a flash image to a board: PORT=/dev/ttyUSB0 IMAGE=buil
 	@$(PY) -m tools.factory flash --image "$(IMAGE)" $(BOARD)
 
 .PHONY: batch
-batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0]
+batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0] [RECORD=manufacturing.jsonl]
 	@$(PY) -m tools.factory batch --serials "$(SERIALS)" $(ORDER) --out "$(OUT)" $(if $(PRODUCT),--product="$${PRODUCT}") \
 	  $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)") $(if $(filter 0,$(REGISTER)),--no-register) $(RECORDING)
 
 .PHONY: flash-batch
-flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUSB0 BATCH=build/batch [COUNT=1] [ERASE=1] [BAUD=460800] [REUSE=1] [RELEASE=serial of a lost board]
+flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUSB0 BATCH=build/batch [COUNT=1] [ERASE=1] [BAUD=460800] [REUSE=1] [RELEASE=serial of a lost board] [RECORD=manufacturing.jsonl]
 	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
 
 .PHONY: publish
-publish: $(READY)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
+publish: $(READY) $(FIRMWARES)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
 	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
 	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
 	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(CA),--ca "$(CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
@@ -76,7 +76,7 @@ deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPyth
 	  $(if $(filter 0,$(RESET)),--no-reset) $(if $(filter 1,$(FORCE)),--force)
 
 .PHONY: status
-status: $(READY)  ## Say how a board is: serial number, thing, version, slots, last error: PORT=…
+status: $(READY)  ## Say how a board is: serial number, thing, version, slots, last result not yet reported: PORT=…
 	@$(PY) -m tools.deploy status --port "$(PORT)"
 
 .PHONY: console
@@ -84,7 +84,7 @@ console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
 	@$(PY) -m tools.deploy console --port "$(PORT)"
 
 .PHONY: package
-package: $(READY)  ## List the agent's files in package.json, for mip
+package: $(READY)  ## Write package.json, the list of the agent's files, for mip
 	@$(PY) -m tools.deploy package
 
 .PHONY: twin-repl
@@ -153,5 +153,5 @@ lock: $(READY)  ## Pin the packages of pyproject.toml anew (needs uv)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements.lock
 
 .PHONY: clean
-clean:  ## Remove what was built (the virtual environment and the firmware cache stay)
-	@find build -mindepth 1 -maxdepth 1 ! -name firmware -exec rm -rf {} + 2>/dev/null || true
+clean:  ## Remove what was built (the virtual environment, the firmware cache and the server's records stay)
+	@find build -mindepth 1 -maxdepth 1 ! -name firmware ! -name server ! -name publish -exec rm -rf {} + 2>/dev/null || true

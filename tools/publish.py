@@ -66,8 +66,9 @@ def publish(options: argparse.Namespace) -> None:
         path = FOLDER / f"{template['id']}-{options.version}.bin"
         if options.version in published:
             version = published[options.version]
-            _require_same(version, app, path, template, published)
-            say(f"version {options.version} of {template['name']} is published already, with this firmware")
+            _require_same(version, app, path, template, published, options)
+            published_as = f"version {options.version} of {template['name']} is published already"
+            say(f"{published_as}, with this firmware: {version['id']}")
         else:
             expected = _next(published)
             if options.version != expected:
@@ -159,15 +160,22 @@ def _check(app: bytes, flash_size: str, trusted: list[str]) -> None:
         raise PublishError(f"a device would refuse it: {error}") from error
 
 
-def _require_same(version: dict, app: bytes, path: Path, template: dict, published: dict) -> None:
-    """PublishError unless that version is this firmware, signed or not."""
+def _require_same(
+    version: dict, app: bytes, path: Path, template: dict, published: dict, options: argparse.Namespace
+) -> None:
+    """PublishError unless that version is this firmware, with the signature that is asked for, if one is."""
+    wanted = options.signing_key or options.sign_command
+    digest = espressif.key_digest(options.signing_key) if options.signing_key else None
     for content in (app, path.read_bytes() if path.is_file() else b""):
+        signed = content[-espressif.SECTOR_BYTES :].startswith(_BLOCK_MAGIC)
+        if wanted and not (signed and digest in (None, _digest_of(content))):
+            continue
         is_this = content.startswith(espressif.read_image(app, "the app").data)
         if is_this and hashlib.sha256(content).hexdigest() == version["sha256"]:
             return
     raise PublishError(
-        f"version {version['name']} of {template['name']} is published already, with another firmware or another "
-        f"signature: the next is VERSION={_next(published)}"
+        f"version {version['name']} of {template['name']} is published already, with another firmware, or another "
+        f"signature or none: the next is VERSION={_next(published)}"
     )
 
 
@@ -190,7 +198,7 @@ def _template(vendor: Vendor, wanted: str | None) -> dict:
     if wanted:
         return pick("template", templates, wanted)
     if not templates:
-        raise PublishError("there is no template yet: python -m tools.server template create NAME")
+        raise PublishError("there is no template yet: .venv/bin/python -m tools.server template create NAME")
     if len(templates) > 1:
         names = ", ".join(template["name"] for template in templates)
         raise PublishError(f"there are {len(templates)} templates, name one of {names}: TEMPLATE=…")

@@ -126,7 +126,7 @@ def draw(result: dict, path: Path) -> None:
     ):
         for name, points in result[kind].items():
             colour = _MARKS["ours raw" if "raw" in name else "ours string"]
-            line = ":" if "TCP" in name else "-"
+            line = ":" if "TCP" in name else "--" if name == "ours string" else "-"
             x = [point["size_bytes"] for point in points]
             axes[0][column].plot(
                 x, [point["live_bytes"] / _KIB for point in points], line, color=colour, marker="o", ms=3
@@ -146,6 +146,9 @@ def draw(result: dict, path: Path) -> None:
             each.spines[["top", "right"]].set_visible(False)
     for each in axes[0]:
         each.axhline(report.HEAP_BUDGET_BYTES / _KIB, color="#cc3311", linewidth=1)
+        each.text(
+            each.get_xlim()[0], report.HEAP_BUDGET_BYTES / _KIB, " budget", va="bottom", fontsize=8, color="#cc3311"
+        )
     report.save(figure, path)
 
 

@@ -128,20 +128,21 @@ def draw(result: dict, path: Path) -> None:
             continue
         heap.barh(row, figures["peak_bytes"] / 1024, color=colour, alpha=0.45)
         heap.barh(row, figures["live_bytes"] / 1024, color=colour)
-        label = f" {figures['live_bytes'] / 1024:.1f}"
+        label = f" {figures['live_bytes'] / 1024:.1f} ({figures['peak_bytes'] / 1024:.1f})"
         heap.text(figures["peak_bytes"] / 1024, row, label, va="center", fontsize=9)
         ratio, net = ratios(result, name)
         cpu.barh(row, ratio, color=colour, alpha=0.45 if net is not None else 1)
         if net is not None:
             cpu.barh(row, net, color=colour)
-        cpu.text(ratio, row, f" {ratio:.2f}", va="center", fontsize=9)
+        cpu.text(ratio, row, f" {ratio:.2f}" if net is None else f" {net:.2f} ({ratio:.2f})", va="center", fontsize=9)
     heap.set_yticks(range(len(names)), names)
     heap.axvline(HEAP_BUDGET_BYTES / 1024, color=_COLOURS["budget"], linewidth=1)
-    heap.set_title("heap in use, code included (KiB; pale: the smallest heap)", fontsize=10)
-    cpu.set_title("CPU, multiples of the floor's (pale: any boot's)", fontsize=10)
+    heap.set_title("KiB of heap in use, code included (pale: the smallest heap)", fontsize=10)
+    cpu.set_title("CPU, multiples of the floor's (pale: with what any boot costs)", fontsize=10)
     cpu.axvline(CPU_BUDGET, color=_COLOURS["budget"], linewidth=1)
     for axes in (heap, cpu):
-        axes.margins(x=0.14)
+        axes.text(0, 1, "budget ", transform=axes.get_xaxis_transform(), va="top", fontsize=8, color=_COLOURS["budget"])
+        axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 

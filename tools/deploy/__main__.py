@@ -83,7 +83,8 @@ def _tell(done: Done, options: argparse.Namespace) -> None:
         print(f"note: {warning}")
     for path, content in (("/serial.txt", "the serial number"), ("/config.json", "WiFi and server")):
         if path not in done.kept:
-            print(f"note: no {path} ({content}) on the board: mpremote connect {options.port} cp {path[1:]} :{path}")
+            command = f".venv/bin/mpremote connect {options.port} cp {path[1:]} :{path}"
+            print(f"note: no {path} ({content}) on the board: {command}")
 
 
 def _names(paths: list[str]) -> str:

@@ -138,7 +138,7 @@ def _full(free_bytes: int, new: dict[str, bytes]) -> str:
     return (
         f"the board's file system has {free_bytes} bytes free, which is too little for {len(new)} new files of "
         f"{sum(map(len, new.values()))} bytes beside the old ones: remove what is not the agent's "
-        "(mpremote connect PORT rm :NAME); nothing has been changed"
+        "(.venv/bin/mpremote connect PORT rm :NAME); nothing has been changed"
     )
 
 

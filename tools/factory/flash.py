@@ -92,6 +92,8 @@ def _check_port(port: str) -> None:
     """What is wrong with the port is better said before esptool opens it: of all that, it says "busy or missing"."""
     if "://" in port or os.name == "nt":
         return
+    if port == "auto":
+        raise FactoryError("the port has to be named, like PORT=/dev/ttyUSB0: what is on it is replaced")
     if not os.path.exists(port):
         there = ", ".join(sorted(found.device for found in list_ports.comports())) or "none is attached"
         raise FactoryError(f"there is no port {port} (ports: {there})")

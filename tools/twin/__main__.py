@@ -77,6 +77,10 @@ def insert_image(image: Path, twin: Twin) -> dict:
         raise TwinError(f"{image} holds the agent as .mpy, which only the MicroPython VM runs, not CPython")
     if twin.flash_path.exists():
         _check_serial(twin, files["/serial.txt"].decode().strip())
+        if twin.files().get("/config.json") != files["/config.json"]:
+            raise TwinError(
+                f"{twin.flash_path} was made with other settings than {image}: name another file, or remove it"
+            )
     else:
         twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, twin.flash_path)
