@@ -470,6 +470,10 @@ def test_another_boards_flash_is_not_taken_for_this_image(make, tmp_path):
     made(make)
     done = subprocess.run([*command, "--timeout", "1"], capture_output=True, text=True, cwd=factory.ROOT)
     assert done.returncode == 2 and "is OTHER, not " + SERIAL in done.stderr
+    (tmp_path / "flash.bin").write_bytes(made(make, server="http://127.0.0.2:8080"))
+    made(make)
+    done = subprocess.run([*command, "--timeout", "1"], capture_output=True, text=True, cwd=factory.ROOT)
+    assert done.returncode == 2 and "has other settings than" in done.stderr
 
 
 def test_compiled_agent_is_not_run_on_cpython(make, tmp_path):

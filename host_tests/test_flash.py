@@ -125,6 +125,7 @@ def test_too_small_flash_and_another_chip_are_refused_before_anything_is_written
 def test_port_that_is_not_there(run, image):
     refused(run("flash", "--port=/dev/ttyUSB99", f"--image={image}"), 1, "there is no port /dev/ttyUSB99 (ports: ")
     refused(run("flash", f"--port={image}", f"--image={image}"), 1, "is no serial port")
+    refused(run("flash", "--port=auto", f"--image={image}"), 1, "the port has to be named")
     refused(run("flash", "--port=", f"--image={image}"), 2, "PORT=/dev/ttyUSB0")
     refused(run("flash", "--port=nonsense://x", f"--image={image}"), 1, "nonsense://x is no port")
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -103,6 +103,16 @@ def test_signed_firmware_is_what_a_device_with_that_key_takes(running, run, tmp_
         check(stored(running, tmp_path, "1"), keys, "two")
 
 
+def test_version_published_without_this_signature_is_not_taken_for_it(running, run, keys):
+    assert run()[0] == 0
+    refused(run("--target", signing_key=keys / "one.pem"), 1, "another signature or none", "VERSION=2")
+    assert target(running) is None
+    assert run(version="2", signing_key=keys / "one.pem")[0] == 0
+    refused(run(version="2", signing_key=keys / "two.pem"), 1, "another signature or none", "VERSION=3")
+    status, output, _ = run(version="2", signing_key=keys / "one.pem")
+    assert status == 0 and f"with this firmware: {versions(running)[1]['id']}" in output
+
+
 @pytest.mark.parametrize("form", ["", " {image} {signature}"])
 def test_external_signer_with_the_public_key(running, run, tmp_path, keys, form):
     script = tmp_path / "sign.py"

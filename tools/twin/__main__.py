@@ -68,7 +68,8 @@ def insert_image(image: Path, twin: Twin) -> dict:
     WiFi networks in its settings. TwinError when it is none, or another board's."""
     try:
         files = factory.read_files(image.read_bytes())
-        wifi = json.loads(files["/config.json"])["wifi"]
+        settings = _settings(files)
+        wifi = settings["wifi"]
     except OSError as error:
         raise TwinError(f"{image} cannot be read: {error.strerror}") from None
     except (factory.FactoryError, KeyError, ValueError) as error:
@@ -77,14 +78,21 @@ def insert_image(image: Path, twin: Twin) -> dict:
         raise TwinError(f"{image} holds the agent as .mpy, which only the MicroPython VM runs, not CPython")
     if twin.flash_path.exists():
         _check_serial(twin, files["/serial.txt"].decode().strip())
-        if twin.files().get("/config.json") != files["/config.json"]:
-            raise TwinError(
-                f"{twin.flash_path} was made with other settings than {image}: name another file, or remove it"
-            )
+        try:
+            alike = _settings(twin.files()) == settings
+        except (KeyError, TypeError, ValueError):
+            alike = False
+        if not alike:
+            raise TwinError(f"{twin.flash_path} has other settings than {image}: name another file, or remove it")
     else:
         twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, twin.flash_path)
     return {"wifi": dict(wifi)}
+
+
+def _settings(files: dict[str, bytes]) -> dict:
+    """Those of a board, but for the time at which it was made."""
+    return {**json.loads(files["/config.json"]), "made_at": None}
 
 
 def _check_serial(twin: Twin, serial: str) -> None:
