@@ -363,6 +363,11 @@ def test_list_that_is_no_text(run, shop, tmp_path):
     refused(run("batch", *order, f"--serials={tmp_path / 'serials.csv'}", f"--out={tmp_path / 'x'}"), 1, "no CSV file")
 
 
+def test_version_that_the_server_does_not_have_registers_nothing(run, shop, tmp_path):
+    refused(batch_of(run, shop, tmp_path, "A1\n", "--version-id=nonsense"), 1, "no version nonsense", "version list")
+    assert shop.vendor.serials(shop.products[0]) == [] and not (tmp_path / "batch").exists()
+
+
 def test_serial_number_of_another_product_registers_nothing(run, shop, tmp_path):
     shop.vendor.add_serials(shop.products[1], ["A2"])
     refused(batch_of(run, shop, tmp_path, "A1\nA2\n"), 1, "'A2'", "another product's")

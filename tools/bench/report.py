@@ -136,12 +136,12 @@ def draw(result: dict, path: Path) -> None:
             cpu.barh(row, net, color=colour)
         cpu.text(ratio, row, f" {ratio:.2f}" if net is None else f" {net:.2f} ({ratio:.2f})", va="center", fontsize=9)
     heap.set_yticks(range(len(names)), names)
-    heap.axvline(HEAP_BUDGET_BYTES / 1024, color=_COLOURS["budget"], linewidth=1)
     heap.set_title("KiB of heap in use, code included (pale: the smallest heap)", fontsize=10)
     cpu.set_title("CPU, multiples of the floor's (pale: with what any boot costs)", fontsize=10)
-    cpu.axvline(CPU_BUDGET, color=_COLOURS["budget"], linewidth=1)
-    for axes in (heap, cpu):
-        axes.text(0, 1, "budget ", transform=axes.get_xaxis_transform(), va="top", fontsize=8, color=_COLOURS["budget"])
+    for axes, budget in ((heap, HEAP_BUDGET_BYTES / 1024), (cpu, CPU_BUDGET)):
+        axes.axvline(budget, color=_COLOURS["budget"], linewidth=1)
+        top = axes.get_xaxis_transform()
+        axes.text(budget, 1, " budget", transform=top, va="top", fontsize=8, color=_COLOURS["budget"])
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -73,7 +73,7 @@ def make_batch(options: argparse.Namespace) -> None:
     entries = Record(options.record).read()
     if options.register:
         with open_vendor(options, _trust(order)) as vendor:
-            product, count = batch.register(vendor, options.product, serials)
+            product, count = batch.register(vendor, options.product, serials, options.version_id)
         name = product["name"]
         known = len(serials) - count
         print(f"registered under {name}: {count}" + (f" ({known} were already)" if known else ""))

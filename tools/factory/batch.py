@@ -67,9 +67,10 @@ def read_serials(path: Path) -> list[str]:
     return list(lines)
 
 
-def register(vendor: Vendor, wanted: str | None, serials: list[str]) -> tuple[dict, int]:
+def register(vendor: Vendor, wanted: str | None, serials: list[str], version_id: str | None = None) -> tuple[dict, int]:
     """Register the serial numbers under the product that `wanted` names (None: the only one there is); the product,
-    and how many were new. All of them or none: FactoryError names those that are another product's."""
+    and how many were new. All of them or none: FactoryError names those that are another product's, and a `version_id`
+    that is none of the product's."""
     try:
         products = vendor.products()
         if wanted:
@@ -79,6 +80,11 @@ def register(vendor: Vendor, wanted: str | None, serials: list[str]) -> tuple[di
         else:
             names = ", ".join(product["name"] for product in products) or "there is none yet"
             raise FactoryError(f"name the product with PRODUCT=… ({names})")
+        if version_id and version_id not in [version["id"] for version in vendor.versions(product["templateId"])]:
+            listing = ".venv/bin/python -m tools.server version list TEMPLATE"
+            raise FactoryError(
+                f"the server has no version {version_id} for {product['name']} (VERSION_ID=…): {listing}"
+            )
         known = set(vendor.serials(product["id"]))
     except VendorError as error:
         raise FactoryError(f"the serial numbers are not registered: {error}") from error
