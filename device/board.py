@@ -26,6 +26,11 @@ def end_trial() -> None:
     feed()
 
 
+def on_trial() -> bool:
+    """True while a watchdog runs that `feed` does not reach: the firmware has two minutes to prove itself."""
+    return watchdog is not None and not _trial_over
+
+
 def feed() -> None:
     """Tell the watchdog, if one is armed, that the program still moves."""
     if watchdog and _trial_over:

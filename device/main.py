@@ -9,6 +9,9 @@ import board
 from gadgetkeeper import forget
 from gadgetkeeper.console import say, step
 from gadgetkeeper.errors import AgentError, FinalError
+from micropython import const
+
+_HEAP_FAILURES_MAX = const(8)  # in a row, some ten minutes
 
 
 def provision(settings: dict, state: dict, doubt: bool) -> None:
@@ -109,10 +112,13 @@ def keep_in_step(failures: "int | None", unsaved: "dict | None") -> "tuple[int, 
             provision(settings, state, False)
         failures = again
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
+        if isinstance(error, MemoryError) and (failures or 0) > _HEAP_FAILURES_MAX:
+            raise  # a heap in shreds: a fresh start mends more
+        hurry = board.on_trial()  # its time is short: what mends itself must do so now
         # What is final stays so until somebody has changed something: no hurry.
-        failures = again if isinstance(error, FinalError) else (failures or 0) + 1
+        failures = again if isinstance(error, FinalError) and not hurry else (failures or 0) + 1
         problem = error
-        asked_s = getattr(error, "retry_after_s", None)
+        asked_s = None if hurry else getattr(error, "retry_after_s", None)
     forget()
     from gadgetkeeper.retry import pause_s
 

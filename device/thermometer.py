@@ -1,5 +1,7 @@
 """The product: measures the temperature and reports it as a property of the thing, between the agent's rounds."""
 
+import time
+
 import board
 
 
@@ -32,6 +34,7 @@ def run(duration_s: int, unsaved: "dict | None", patient: bool) -> None:
     api = None
     key = state.get("apiKey")
     while duration_s > 0:
+        start_ms = time.ticks_ms()
         wait_s = min(pause_s(0, settings["report_interval_s"]), duration_s)
         try:
             celsius = read_celsius(settings["onewire_pin"])
@@ -51,7 +54,7 @@ def run(duration_s: int, unsaved: "dict | None", patient: bool) -> None:
                 if not patient:
                     duration_s = wait_s
         board.wait(wait_s * 1000)
-        duration_s -= wait_s
+        duration_s -= max(wait_s, time.ticks_diff(time.ticks_ms(), start_ms) // 1000)
     if api:
         api.close()
 

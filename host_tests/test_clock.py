@@ -54,5 +54,5 @@ def test_runtime_that_counts_from_2000_sets_the_same_time(monkeypatch):
     assert board_clock.now_s() == 9
     assert board_clock.set_time(rtc, 0, "ntp.example")
     assert rtc.value == (2027, 5, 6, 0, 7, 8, 9, 0)
-    assert board_clock.learn(rtc, "Thu, 06 May 2027 07:08:10 GMT", 0)
+    board_clock.learn(rtc, "Thu, 06 May 2027 07:08:10 GMT", 0)
     assert rtc.value == (2027, 5, 6, 0, 7, 8, 10, 0)

@@ -9,7 +9,8 @@ import time
 from micropython import const
 
 _WRITTEN_S = const(846806400)  # 2026-11-01, when this was written: no clock that is right shows less
-_MONTH_S = const(30 * 86400)
+_KISS_S = const(1139293696)  # as ntptime reads the 0 by which a server says that it is asked too often
+_DAY_S = const(86400)
 _NTP_TIMEOUT_S = const(2)
 _NTP_TRIES = const(2)
 
@@ -39,7 +40,7 @@ def set_time(rtc, floor_s: int, host: str, doubt: bool = False) -> bool:
             told_s = ntptime.time() - _EPOCH_S
         except (OSError, ValueError):  # no answer, or too short a one
             continue
-        if told_s >= floor_s:
+        if told_s >= floor_s and told_s != _KISS_S:
             _set(rtc, told_s)
             return True
     if early:
@@ -49,12 +50,14 @@ def set_time(rtc, floor_s: int, host: str, doubt: bool = False) -> bool:
 
 def learn(rtc, date: str, known_s: int) -> int:
     """Set the clock by the Date header of a verified answer. Its time, when the record should keep it as the floor for
-    a clock that NTP cannot set: when what it knows is older than a month. Else 0."""
+    a clock that NTP cannot set: when what it knows is older than a day. Else 0."""
     told_s = date_s(date)
-    if told_s < max(_WRITTEN_S, known_s):
+    shown_s = now_s()
+    if not max(_WRITTEN_S, known_s) <= told_s < 1 << 31:
         return 0
     _set(rtc, told_s)
-    return told_s if told_s > known_s + _MONTH_S else 0
+    # The floor never sinks, so a wrong date in it would be for good: only a time at which certificates were valid.
+    return told_s if known_s + _DAY_S < told_s <= shown_s + _DAY_S else 0
 
 
 def date_s(text: str) -> int:

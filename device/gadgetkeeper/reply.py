@@ -18,7 +18,7 @@ _WINDOW_BYTES = const(8192)
 _TOTAL_MS = const(900000)  # for a streamed body
 _LINE_MAX_BYTES = const(1024)
 _LINES_MAX = const(64)
-_JSON_MAX_BYTES = const(4096)
+_JSON_MAX_BYTES = const(8192)
 _PIECE_BYTES = const(256)
 _SIZE_MAX_DIGITS = const(8)
 

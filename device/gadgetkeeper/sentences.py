@@ -16,7 +16,7 @@ def sentence(error: Exception) -> str:
                 if word == code:
                     said = rest.format(*error.args[1:])
                     break
-    except (OSError, IndexError):  # an incomplete deployment must not hide the code
+    except (OSError, LookupError, ValueError):  # an incomplete or damaged deployment must not hide the code
         pass
     call = error.call + ": " if error.call else ""
     return f"{call}{said or error.args[1:]} [{code}]"

@@ -63,8 +63,8 @@ def rename(api, name: str, state: dict) -> None:
     """Give the thing its name, once. A server that refuses it keeps nobody from updating."""
     try:
         api.rename(name)
-    except FinalError as error:
-        if error.code == "no_thing":
+    except AgentError as error:
+        if error.code not in ("refused", "server_error") or error.retry_after_s:
             raise
         say(f"not renamed [{error.code}]")
         return

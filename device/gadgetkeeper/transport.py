@@ -19,8 +19,7 @@ _LINE_BYTES = const(64)  # what a line counts beside its length
 _LENGTH_MAX_DIGITS = const(9)
 
 _KEPT_HEADERS = (
-    " connection content-encoding content-length content-range content-type date etag location retry-after "
-    "transfer-encoding "
+    " connection content-encoding content-length content-range content-type date etag retry-after transfer-encoding "
 )
 
 
@@ -146,7 +145,9 @@ def read_head(reply: Reply) -> None:
                 raise bad("no HTTP")
     coding = headers.get("transfer-encoding")
     length = headers.get("content-length")
-    if "content-encoding" in headers or (coding is not None and (coding.lower() != "chunked" or length)):
+    if headers.get("content-encoding", "identity") != "identity" or (
+        coding is not None and (coding.lower() != "chunked" or length)
+    ):
         raise bad("coding")
     if reply.status_code == 204 or coding:
         reply.left = 0

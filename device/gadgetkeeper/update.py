@@ -18,6 +18,7 @@ def settle(state: dict, partition) -> "tuple[dict, bool, int]":
     """Bring the record in line with what runs: slot and image of the running firmware, as the record names them;
     whether it is on trial; and how many bytes of an interrupted download are of use. `partition` is
     `esp32.Partition`."""
+    keep(state)  # what flash could not take before
     if "update" in state:
         try:
             slot = partition(state["update"]["slot"])
@@ -42,7 +43,7 @@ def prove(state: dict, partition) -> None:
     slots = Slots(partition)
     runs = _running(slots)
     slots.mark_valid()
-    if not _is_new(state, runs):
+    if not _is_new(state, runs) and not _is(state, runs):
         # The record of this update is lost. The server cannot know either what has not been confirmed yet.
         keep(state, versionId=None, confirmed=False, **runs)
     _settle(state, slots, runs)

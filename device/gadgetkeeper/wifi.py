@@ -46,8 +46,10 @@ def _join(wlan, wait, name: str, key: str, address: "list | None" = None) -> "st
             wlan.disconnect()
             wlan.active(False)
         wlan.active(True)
-        if address:
-            wlan.ifconfig(address)
+        try:
+            wlan.ifconfig(address or "dhcp")
+        except (OSError, RuntimeError):  # "dhcp" raises where it is so already
+            pass
         wlan.config(reconnects=2)  # three tries, then `status` tells the last one's reason
         # Between the access point's beacons the radio sleeps, whatever the firmware's default: it would warm the
         # sensor, and a report may well take a tenth of a second.
@@ -62,10 +64,7 @@ def _join(wlan, wait, name: str, key: str, address: "list | None" = None) -> "st
             if waited_ms >= _WIFI_VERDICT_MS and _reason(wlan) in ("wifi_not_found", "wifi_wrong_password"):
                 break
             wait(_POLL_MS)
-        code = _reason(wlan)
-        if address:
-            wlan.ifconfig("dhcp")  # for the networks after this one; raises where it is so already
-        return code
+        return _reason(wlan)
     except (OSError, RuntimeError) as error:  # RuntimeError: "Wifi Unknown Error"
         return "wifi_wrong_password" if "Password" in str(error) else "wifi_no_answer"
 

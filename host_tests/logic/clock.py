@@ -84,9 +84,9 @@ def test_ntp_answer_that_is_too_short_is_no_answer():
         ntptime.time = kept
 
 
-def test_verified_date_sets_the_clock_and_is_given_for_the_record():
+def test_verified_date_sets_the_clock():
     RTC().datetime(START)
-    assert clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT", 0) == NOV_2026 + 23 * 86400 + 20 * 3600 + 44 * 60 + 52
+    clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT", 0)
     value = RTC().datetime()
     assert (value[:3], value[4:7]) == ((2026, 11, 24), (20, 44, 52))
 
@@ -130,7 +130,28 @@ def test_text_that_is_no_http_date_is_none():
         assert clock.date_s(text) == 0, text
 
 
-def test_record_keeps_a_learned_time_once_a_month():
-    learned = clock.learn(RTC(), "Tue, 24 Nov 2026 20:44:52 GMT", 0)
-    assert clock.learn(RTC(), "Tue, 24 Nov 2026 21:44:52 GMT", learned) == 0
-    assert clock.learn(RTC(), "Fri, 25 Dec 2026 20:44:52 GMT", learned) == learned + 31 * 86400
+def learn(shown_s, date, known_s=0):
+    """What is learned from a date while the clock shows `shown_s`."""
+    real = clock.time
+    clock.time = Time(shown_s, real)
+    try:
+        return clock.learn(RTC(), date, known_s)
+    finally:
+        clock.time = real
+
+
+def test_record_keeps_a_learned_time_once_a_day():
+    learned = learn(NOV_2026 + 24 * 86400, "Tue, 24 Nov 2026 20:44:52 GMT")
+    assert learned == NOV_2026 + 23 * 86400 + 20 * 3600 + 44 * 60 + 52
+    assert learn(learned + 3600, "Tue, 24 Nov 2026 21:44:52 GMT", learned) == 0
+    assert learn(learned + 86400, "Wed, 25 Nov 2026 20:44:53 GMT", learned) == learned + 86401
+
+
+def test_wrong_date_of_a_server_is_not_kept_for_ever():
+    for date in ("Fri, 06 Feb 2060 07:08:10 GMT", "Wed, 01 Feb 2090 07:08:10 GMT"):
+        assert learn(NOV_2026 + 86400, date) == 0, date
+    assert learn(9, "Tue, 24 Nov 2026 20:44:52 GMT") == 0  # kept once a handshake has succeeded at that time
+
+
+def test_kiss_of_death_is_no_time():
+    assert set_time(9, 0, 1139293696) == (False, NOV_2026)

@@ -781,6 +781,29 @@ def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
     assert board.start().installed() is None
 
 
+def test_record_that_could_not_be_written_is_written_by_the_next_round():
+    board = Board()
+    gadgetkeeper.store.root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: keep(board.state, apiKey="new"))
+    gadgetkeeper.store.root = board.root
+    settle(board.state, board.Partition)
+    assert board.saved()["apiKey"] == "new"
+
+
+def test_running_firmware_that_is_put_on_trial_keeps_its_versions_id():
+    # The boot loader has fallen back to ota_0; holding that was cut between set_boot and the mark.
+    board = Board()
+    otadata.write_record(chip.flash, 0xD000, 1, 2, otadata.VALID)
+    board.slots.running.set_boot()
+    sequence, state, _ = otadata.read_records(chip.flash, 0xD000)[0]
+    assert state == otadata.NEW
+    otadata.write_record(chip.flash, 0xD000, 0, sequence, otadata.PENDING_VERIFY)
+    board.start()
+    assert board.on_trial and board.installed() == V1
+    board.prove()
+    assert board.start().installed() == V1
+
+
 def test_record_that_could_not_be_written_is_written_when_nothing_else_has_changed():
     board = Board()
     gadgetkeeper.store.root = board.root + "none/"

@@ -152,6 +152,16 @@ def test_next_report_joins_anew_whatever_the_radio_is_doing():
     assert WLAN().isconnected()
 
 
+def test_address_of_one_network_is_not_taken_to_another():
+    radio(dict(HOME, shed="x"))
+    address = ["10.0.0.9", "255.255.255.0", "10.0.0.1", "10.0.0.1"]
+    board.connect([["shed", "x", address]])
+    assert WLAN().ifconfig()[0] == "10.0.0.9"
+    WLAN().disconnect()
+    board.connect([["home", "home-password"]])
+    assert WLAN().isconnected() and WLAN().ifconfig()[0] != "10.0.0.9"
+
+
 def test_radio_sleeps_between_beacons_on_purpose():
     radio(HOME)
     WLAN().config(pm=WLAN.PM_NONE)

@@ -15,7 +15,7 @@ import otadata
 from gadgetkeeper.errors import RetryableError
 
 # These tests hold on to the agent's modules between steps, as the device does not.
-gadgetkeeper.firmware.forget = gadgetkeeper.install.forget = main.forget = lambda: None
+gadgetkeeper.forget = gadgetkeeper.firmware.forget = gadgetkeeper.install.forget = main.forget = lambda: None
 
 SLOT_BYTES = 0x10000
 LAYOUT = [

@@ -221,7 +221,7 @@ class _Agent:
         names += [f"gadgetkeeper.{name}" for name in ("retry", "transport", "store", "files", "console", "fingerprint")]
         self._modules = modules = {name: importlib.import_module(name) for name in names}
         modules["board"].wait = self._fleet.sleep
-        modules["board"].time = self
+        modules["board"].time = modules["thermometer"].time = self
         modules["gadgetkeeper.console"].print = lambda *_, **__: None
         modules["gadgetkeeper.transport"].Session = lambda *_: self
         for name in ("gadgetkeeper.store", "gadgetkeeper.files"):
@@ -244,6 +244,13 @@ class _Agent:
 
     def sleep_ms(self, duration_ms: int) -> None:
         self._fleet.sleep(duration_ms)
+
+    def ticks_ms(self) -> int:
+        return self._fleet.now_ms
+
+    @staticmethod
+    def ticks_diff(later_ms: int, earlier_ms: int) -> int:
+        return later_ms - earlier_ms
 
     def request(self, method: str, url: str, data=None, headers=None) -> Reply:
         from gadgetkeeper.errors import RetryableError
