@@ -55,8 +55,7 @@ class JsonBody:
 
         self._reply = reply
         self._view = memoryview(bytearray(_BUFFER_BYTES))
-        self._closed = False  # the firmware's closing quote has been seen, at
-        self._quote = 0
+        self._quote = -1  # where in the buffer the firmware's closing quote is; -1 as long as it has not been seen
         around = Around(reply, self._view)
         self._in_object = around.find_firmware()
         # What is left is base64, perhaps padded, and the closing quote; an object may have more text behind it.
@@ -78,7 +77,7 @@ class JsonBody:
                 view[done : done + count] = data[:count]
                 self._data = data[count:] if count < len(data) else None
                 done += count
-            elif self._closed:
+            elif self._quote >= 0:
                 break
             else:
                 count = self._reply.readinto(self._view[self._end :] if self._end else self._view)
@@ -89,7 +88,7 @@ class JsonBody:
 
     def finish(self) -> None:
         """See `open_body`."""
-        if self._closed:
+        if self._quote >= 0:
             from .around import Around
 
             Around(self._reply, self._view, self._quote + 1, self._end).finish(self._in_object)
@@ -108,20 +107,19 @@ class JsonBody:
             return memoryview(data)
 
         text = bytes(view[:end])
-        quote = text.find(b'"')
-        self._closed = quote >= 0
-        if self._closed:
-            text = text[:quote]
+        self._quote = text.find(b'"')
+        if self._quote >= 0:
+            text = text[: self._quote]
         escape = b""
         if b"\\" in text:
             from .escapes import unescape
 
             text, escape = unescape(text)
         spare = 0
-        if self._closed:
+        if self._quote >= 0:
             if len(text) & 3 or escape:
                 raise RetryableError("bad_base64")
-            self._quote, self._end = quote, end
+            self._end = end
             spare = 2 if text.endswith(b"==") else 1 if text.endswith(b"=") else 0
         else:
             # The last whole quantum waits as well: it may be the padded one, which only the closing quote tells.

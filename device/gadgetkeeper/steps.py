@@ -60,7 +60,7 @@ def activate(api, serial: str, state: dict) -> None:
 
 
 def rename(api, name: str, state: dict) -> None:
-    """Give the thing its name, once. A server that refuses it keeps nobody from updating."""
+    """Give the thing its name, once. A server that refuses it, or fails at it, keeps nobody from updating."""
     try:
         api.rename(name)
     except AgentError as error:
