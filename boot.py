@@ -22,15 +22,16 @@ def guard_trial():
     return None
 
 
+watchdog = None  # main.py hands it to the board
 try:
     watchdog = guard_trial()
     import gc
+    import sys
+
+    sys.path.insert(0, "/release")
 
     if hasattr(gc, "threshold"):  # not on CPython
-        # Compiling the agent would else spread what stays over the whole heap, and leave no 4 KiB in one piece.
+        # Compiling the agent would otherwise spread what stays over the whole heap, and leave no 4 KiB in one piece.
         gc.threshold(16 * 1024)
-    import board
-
-    board.watchdog = watchdog
 except Exception as error:
     print("boot.py:", error)

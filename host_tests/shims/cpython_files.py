@@ -149,12 +149,13 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             found = self._lfs.stat(str(path))
         return (_MODES[found.type], 0, 0, 0, 0, 0, found.size, 0, 0, 0)
 
-    def run(self, path):
-        """Run a program of the board as its `__main__`."""
-        exec(compile(self._source(path), path, "exec"), {"__name__": "__main__"})
+    def run(self, path, names):
+        """Run a program of the board with these global names, which it may add to."""
+        exec(compile(self._source(path), path, "exec"), names)
 
     def find_spec(self, fullname, path=None, target=None):
-        for folder in ("/", "/lib/"):
+        # Of the path, only what boot.py has put there is on the board.
+        for folder in (*(f"{entry}/" for entry in sys.path if self._is_folder(entry)), "/", "/lib/"):
             place = folder + fullname.replace(".", "/")
             for location, is_package in ((place + "/__init__.py", True), (place + ".py", False)):
                 try:
@@ -165,6 +166,12 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 spec.has_location = True
                 return spec
         return None
+
+    def _is_folder(self, path):
+        try:
+            return path.startswith("/") and self._lfs.stat(path).type == _FOLDER
+        except LittleFSError:
+            return False
 
     def exec_module(self, module):
         exec(compile(self._source(module.__spec__.origin), module.__spec__.origin, "exec"), module.__dict__)

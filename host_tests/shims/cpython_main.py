@@ -30,16 +30,17 @@ def main():
         chip.reset("panic: the firmware crashed")
     if behaviour == "offline":
         chip.world["wifi"] = {}
-    run(files, "/boot.py")
+    names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
+    run(files, "/boot.py", names)
     while behaviour == "hang":
         time.sleep(1)
-    run(files, "/main.py")
+    run(files, "/main.py", names)
     chip.tell("ended")
 
 
-def run(files, path):
+def run(files, path, names):
     try:
-        files.run(path)
+        files.run(path, names)
     except SystemExit:
         chip.reset("soft reset")
     except Exception as error:

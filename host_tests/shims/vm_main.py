@@ -34,6 +34,7 @@ for _module in (chip, ds18x20, esp32, machine, network, ntptime, onewire):
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
 _repl = _world.get("repl")
+_names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
 sys.path[:] = ["", ".frozen", "/lib"]
@@ -42,7 +43,7 @@ sys.argv[:] = []
 
 def _run(name):
     try:
-        execfile(name, {"__name__": "__main__"})  # noqa: F821
+        execfile(name, _names)  # noqa: F821
     except SystemExit:
         chip.reset("soft reset")
     except (Exception, KeyboardInterrupt) as error:

@@ -131,6 +131,7 @@ class _HandOver(BaseException):
 
 _import = builtins.__import__
 _handovers = 0
+_names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
 
 
 def _import_and_see(name, *more):
@@ -207,7 +208,7 @@ def _join_wifi():
 
 def _run(name):
     try:
-        execfile(name, {"__name__": "__main__"})  # noqa: F821
+        execfile(name, _names)  # noqa: F821
     except SystemExit:
         _reset("soft reset")
     except _HandOver:

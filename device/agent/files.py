@@ -1,0 +1,33 @@
+"""Reading the small text files on the board's flash."""
+
+import os
+
+from micropython import const
+
+from .errors import PermanentError
+from .identifiers import is_id
+
+_FILE_MAX_BYTES = const(8192)
+
+
+def read_text(path: str) -> str:
+    """Return the file's text, at most 8 KiB of it. OSError when it cannot be read, ValueError when it is no UTF-8."""
+    # As much as there is, and no more: a read for 8 KiB would allocate 8 KiB in one piece.
+    size_bytes = os.stat(path)[6]
+    with open(path) as file:
+        return file.read(min(size_bytes, _FILE_MAX_BYTES))
+
+
+def serial_number(root: str) -> str:
+    """Return the serial number in `serial.txt`. PermanentError when there is none, or it cannot be one."""
+    try:
+        text = read_text(root + "serial.txt").strip()
+    except OSError:
+        text = ""
+    except ValueError:
+        text = "?"
+    if not text:
+        raise PermanentError("no_serial")
+    if not is_id(text):
+        raise PermanentError("bad_serial")
+    return text

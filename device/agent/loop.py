@@ -1,0 +1,28 @@
+"""The device's life: a round of the agent, then measuring until the next one, for ever."""
+
+import sys
+
+from micropython import const
+
+from .console import Console
+from .device import Device
+from .runner import run
+
+_RESTART_MS = const(60000)
+# MicroPython looks for its own modules on the file system as well, at each import, unless it finds them here.
+_OFTEN_IMPORTED = ("binascii", "json", "os", "struct", "time")
+
+
+def live(board, console=None, root: str = "/") -> None:
+    """Keep the firmware in step and let the thermometer measure in between. Does not return."""
+    device = Device(board, console or Console(), root)
+    for name in _OFTEN_IMPORTED:
+        sys.modules[name] = __import__(name)
+    while True:
+        try:
+            wait_s = run("agent.round", "keep_in_step", device)
+            run("thermometer", "measure", device, wait_s)
+        except Exception as error:  # no memory, a damaged file: a fresh start mends more than staying here would
+            device.console.say(f"{error} [{type(error).__name__}]; the board restarts in a minute")
+            board.wait(_RESTART_MS)
+            board.reset()

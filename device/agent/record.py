@@ -1,0 +1,134 @@
+"""What the agent knows and does, with names; `/state.json` keeps it through resets.
+
+The file is replaced as a whole (temporary file, then rename): a power cut leaves the old record or the new one.
+"""
+
+import json
+import os
+
+from .errors import RetryableError
+
+DOWNLOAD = "download"  # the free slot holds anything
+ARMED = "armed"  # the free slot holds the new image, checked; the boot loader has been told, or is about to be
+ROLLED_BACK = "rolled back"  # the same, after a boot that did not prove itself
+
+
+class Version:
+    """A firmware version as the server names it."""
+
+    def __init__(self, version_id: str, name: str) -> None:
+        self.id = version_id
+        self.name = name
+
+
+class Running:
+    """What the chip says about the running firmware: its slot's label, its image's fingerprint, whether it is on trial."""
+
+    def __init__(self, slot: str, image: str, on_trial: bool) -> None:
+        self.slot = slot
+        self.image = image
+        self.on_trial = on_trial
+
+
+class Pending:
+    """The update under way, written ahead of each of its steps. With an `etag`, its download can be resumed."""
+
+    def __init__(self, version_id: str, slot: str, attempts: int = 0, phase: str = DOWNLOAD) -> None:
+        self.version_id = version_id
+        self.slot = slot
+        self.attempts = attempts
+        self.phase = phase
+        self.image: str | None = None
+        self.etag: str | None = None
+        self.size_bytes: int | None = None
+        self.error_code: str | None = None
+
+    def outcome(self, phase: str) -> dict:
+        """Return how this try went, as the status property that the server is told."""
+        code = None if phase == "installed" else self.error_code or "interrupted"
+        return {"phase": phase, "versionId": self.version_id, "attempt": self.attempts, "code": code}
+
+    def is_in(self, running: Running) -> bool:
+        """Return True when this update's image is the one that runs."""
+        return self.phase == ARMED and self.slot == running.slot and self.image == running.image
+
+
+class Record:
+    """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it never
+    claims a firmware that does not run. `dirty` is True while flash does not hold it."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.dirty = False
+        self.thing_id: str | None = None
+        self.api_key: str | None = None
+        self.renamed = False
+        self.version_id: str | None = None  # of the installed firmware, in the next two
+        self.slot: str | None = None
+        self.image: str | None = None
+        self.confirmed = False
+        self.quarantined: str | None = None  # Id of a version that has failed here
+        self.outcome: dict | None = None  # of the last update, until the server has heard it
+        self.pending: Pending | None = None
+        self.time_s: int | None = None  # the latest time learned, in seconds since 2000
+
+    def claims(self, running: Running) -> bool:
+        """Return True when the running firmware is the one that this record calls installed."""
+        return self.slot == running.slot and self.image == running.image
+
+    def save(self, **changes: object) -> None:
+        """Change these members, and write the record if it is not on flash like this. RetryableError when flash is full
+        or fails; the old record on it is then still whole."""
+        for name, value in changes.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+                self.dirty = True
+        if not self.dirty:
+            return
+        try:
+            with open(self._root + "state.new", "w") as file:
+                file.write(json.dumps(_encode(self)))
+            os.rename(self._root + "state.new", self._root + "state.json")
+        except OSError as error:
+            raise RetryableError("state_not_saved", error)
+        self.dirty = False
+
+    def write_ahead(self, pending: Pending, **changes: object) -> None:
+        """Write what the update is about to do, with these other changes. RetryableError as `save`."""
+        self.pending = pending
+        self.dirty = True
+        self.save(**changes)
+
+
+def _encode(record: Record) -> dict:
+    members = {
+        "thingId": record.thing_id,
+        "apiKey": record.api_key,
+        "renamed": record.renamed,
+        "versionId": record.version_id,
+        "slot": record.slot,
+        "image": record.image,
+        "confirmed": record.confirmed,
+        "quarantined": record.quarantined,
+        "verdict": record.outcome,
+        "time": record.time_s,
+    }
+    pending = record.pending
+    if pending:
+        members["update"] = _without_none(
+            {
+                "versionId": pending.version_id,
+                "slot": pending.slot,
+                "attempts": pending.attempts,
+                "phase": pending.phase,
+                "image": pending.image,
+                "etag": pending.etag,
+                "size": pending.size_bytes,
+                "code": pending.error_code,
+            }
+        )
+    return _without_none(members)
+
+
+def _without_none(members: dict) -> dict:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,70 @@
+"""The board: the only room that knows the hardware. Nothing here touches it at import."""
+
+import time
+
+import machine
+from agent.runner import run
+from esp32 import Partition
+from micropython import const
+
+_SLICE_MS = const(1000)
+
+
+class Board:
+    """The hardware as the agent and the product use it. `watchdog` is the one that boot.py has armed for a trial."""
+
+    Partition = Partition
+
+    def __init__(self, watchdog=None) -> None:
+        self._watchdog = watchdog
+        self._trial_over = False
+
+    def on_trial(self) -> bool:
+        """Return True while a watchdog runs that `feed` does not reach: the firmware has two minutes to prove itself."""
+        return self._watchdog is not None and not self._trial_over
+
+    def end_trial(self) -> None:
+        """From now on let `feed` keep a watchdog quiet that was armed for a trial."""
+        self._trial_over = True
+        self.feed()
+
+    def feed(self) -> None:
+        """Tell the watchdog, if one is armed, that the program still moves."""
+        if self._watchdog and self._trial_over:
+            self._watchdog.feed()
+
+    def wait(self, duration_ms: int) -> None:
+        """Sleep, feeding the watchdog."""
+        while duration_ms > 0:
+            self.feed()
+            time.sleep_ms(min(duration_ms, _SLICE_MS))
+            duration_ms -= _SLICE_MS
+
+    def reset(self) -> None:
+        """Restart the chip, through the boot loader. Does not return."""
+        machine.reset()
+
+    def at_power_on(self) -> bool:
+        """Return True when the board has just got its power, as a whole town's boards may after a black-out; not in a
+        trial, whose time is short."""
+        return self._watchdog is None and machine.reset_cause() == machine.PWRON_RESET
+
+    def rtc(self):
+        """Return the chip's clock, a machine.RTC."""
+        return machine.RTC()
+
+    def connect(self, networks: list) -> None:
+        """Join one of the WiFi networks, see `wifi.connect`."""
+        run("board.wifi", "connect", networks, self.wait)
+
+    def sensor_celsius(self, pin: int) -> "float | None":
+        """Return what the DS18B20 on this pin measures; None without one. Exception when it fails."""
+        return run("board.sensors", "sensor_celsius", pin)
+
+    def chip_celsius(self) -> float:
+        """Return the chip's own temperature: rough, and above the room's."""
+        return run("board.sensors", "chip_celsius")
+
+    def chip_revision(self) -> "int | None":
+        """Return the chip's revision as images state it, major * 100 + minor; None on all but the first ESP32."""
+        return run("board.revision", "chip_revision")

@@ -1,0 +1,1 @@
+"""HTTP, TLS and the clock. Knows nothing of GadgetKeeper or of firmware."""

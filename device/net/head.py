@@ -1,0 +1,71 @@
+"""The head of an HTTP response: status line and header fields, and how its body is framed."""
+
+from micropython import const
+
+from .response import bad_answer
+
+_HEAD_MAX_BYTES = const(8192)
+_LINE_COST_BYTES = const(64)  # what a line counts beside its length
+_LENGTH_MAX_DIGITS = const(9)
+_NO_CONTENT = const(204)
+
+_KEPT_FIELDS = (
+    " connection content-encoding content-length content-range content-type date etag retry-after transfer-encoding "
+)
+
+
+def read_head(response) -> None:
+    """Read status line and header fields into `response`; interim answers (1xx) before it are skipped.
+
+    RetryableError for what is no HTTP, too long, or framed in a way that cannot be trusted."""
+    room_bytes = _HEAD_MAX_BYTES
+    while response.status_code < 200:
+        response.headers.clear()
+        line = response.line()
+        version, _, status = line.partition(b" ")
+        if version[:7] != b"HTTP/1." or not status[:3].isdigit() or status[3:4].strip():
+            raise bad_answer("no HTTP")
+        response.status_code = int(status[:3])
+        while line:
+            room_bytes -= len(line) + _LINE_COST_BYTES
+            if room_bytes < 0:
+                raise bad_answer("too long")
+            line = response.line()
+            _keep_field(response.headers, line)
+    _frame(response, version == b"HTTP/1.0")
+
+
+def _keep_field(headers: dict, line: bytes) -> None:
+    field, _, value = line.partition(b":")
+    value = value.strip()
+    try:
+        name = str(field, "utf-8").lower()
+        if f" {name} " not in _KEPT_FIELDS:
+            return
+        text = str(value, "utf-8")
+    except ValueError:  # not UTF-8
+        raise bad_answer("no HTTP")
+    # Two lengths or codings, or a length that is none: whoever reads this otherwise sees another body's end.
+    if name in headers and name[-6:] in ("length", "coding"):
+        raise bad_answer("length")
+    if name == "content-length" and (not value.isdigit() or len(value) > _LENGTH_MAX_DIGITS):
+        raise bad_answer("length")
+    headers[name] = text
+
+
+def _frame(response, closes: bool) -> None:
+    """Set how the body ends, and whether the connection can be used again."""
+    headers = response.headers
+    coding = headers.get("transfer-encoding")
+    length = headers.get("content-length")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise bad_answer("coding")
+    if coding is not None and (coding.lower() != "chunked" or length):
+        raise bad_answer("coding")
+    if response.status_code == _NO_CONTENT or coding:
+        response.left_bytes = 0
+        response.chunked = response.status_code != _NO_CONTENT
+    elif length:
+        response.left_bytes = int(length)
+    if response.left_bytes is None or closes or headers.get("connection", "").lower() == "close":
+        response.link = None

@@ -1,0 +1,1 @@
+"""Firmware: slots, checks, and the update from the first byte to the confirmed trial. Knows no server."""

@@ -1,0 +1,161 @@
+"""The OTA slots and otadata, as the boot loader sees them, with guards against what ESP-IDF lets one do wrong.
+
+There is no call that reads a slot's state, so the otadata partition itself is read: two sectors, each with one record
+of sequence number, label, state and a CRC-32 of the sequence number (ESP-IDF, esp_flash_partitions.h).
+"""
+
+import binascii
+import struct
+
+from agent.errors import PermanentError, RetryableError
+from agent.record import Running
+from micropython import const
+
+SECTOR_BYTES = const(4096)
+
+_PENDING_VERIFY = const(1)
+_VALID = const(2)
+_INVALID = const(3)
+_ABORTED = const(4)
+
+_VALIDATE_FAILED = const(-5379)  # ESP_ERR_OTA_VALIDATE_FAILED
+_ERASE_BLOCK = const(6)  # of Partition.ioctl
+_FIRST_OTA_SUBTYPE = const(0x10)
+_OTA_SUBTYPES = const(16)
+_OTADATA_SECTORS = const(2)
+_OTADATA_RECORD = "<I20sII"
+_OTADATA_RECORD_BYTES = const(32)
+_BLANK_SEQUENCE = const(0xFFFFFFFF)
+
+# In an image: half of its descriptor's ELF SHA-256, which tells it from others
+_ELF_HASH_AT = const(0xB0)
+_FINGERPRINT_BYTES = const(16)
+
+
+class Slot:
+    """One OTA slot: its label in the partition table, like "ota_1", its size, and its bytes."""
+
+    def __init__(self, partition) -> None:
+        self.partition = partition
+        _, self._subtype, self.address, self.size_bytes, self.label, _ = partition.info()
+
+    @property
+    def number(self) -> int:
+        """The slot's number in otadata, counted from 0; negative for what is no OTA slot."""
+        return self._subtype - _FIRST_OTA_SUBTYPE
+
+    def read(self, at: int, view) -> None:
+        """Fill `view` with the bytes from byte `at` on."""
+        self.partition.readblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
+
+    def erase(self, at: int) -> None:
+        """Erase the sector that begins at byte `at`. OSError when that fails."""
+        self.partition.ioctl(_ERASE_BLOCK, at // SECTOR_BYTES)
+
+    def program(self, at: int, view) -> None:
+        """Write `view` from byte `at` on, to what has been erased. OSError when that fails."""
+        self.partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
+
+    def fingerprint(self) -> str:
+        """Return what tells the image in this slot from others, see `fingerprint`."""
+        head = bytearray(_ELF_HASH_AT + _FINGERPRINT_BYTES)
+        self.read(0, head)
+        return fingerprint(head)
+
+
+def fingerprint(head) -> str:
+    """Return what tells the image that begins with `head` from others: 32 hex characters."""
+    return binascii.hexlify(head[_ELF_HASH_AT : _ELF_HASH_AT + _FINGERPRINT_BYTES]).decode()
+
+
+class Slots:
+    """This board's slots. `partition` is `esp32.Partition`; `running` is the slot this firmware runs from.
+
+    PermanentError on a board whose partition table has no two OTA slots."""
+
+    def __init__(self, partition) -> None:
+        self._partition = partition
+        self.running = Slot(partition(partition.RUNNING))
+        otadata = partition.find(partition.TYPE_DATA, 0)
+        apps = [Slot(app) for app in partition.find(partition.TYPE_APP)]
+        self._count = len([app for app in apps if 0 <= app.number < _OTA_SUBTYPES])
+        if not otadata or self._count < 2:
+            raise PermanentError("no_slots")
+        self._otadata = otadata[0]
+
+    def named(self, label: str) -> Slot:
+        """Return the slot with this label. OSError without one."""
+        return Slot(self._partition(label))
+
+    def free(self) -> Slot:
+        """Return the slot the next firmware goes into.
+
+        RuntimeError while the running firmware is on trial: the other slot is then the way back."""
+        if self.on_trial():
+            raise RuntimeError("on trial")
+        slot = Slot(self.running.partition.get_next_update())
+        if slot.address == self.running.address:
+            raise PermanentError("no_slots")
+        self._hold_running()
+        return slot
+
+    def state(self, slot: Slot) -> "int | None":
+        """Return the state in the newest otadata record that names `slot`; None when no record does."""
+        found = None
+        newest = 0
+        record = bytearray(_OTADATA_RECORD_BYTES)
+        for sector in range(_OTADATA_SECTORS):
+            self._otadata.readblocks(sector, record, 0)
+            sequence, _, state, crc = struct.unpack(_OTADATA_RECORD, record)
+            if sequence == _BLANK_SEQUENCE or crc != binascii.crc32(record[:4], 0xFFFFFFFF):
+                continue
+            if sequence > newest and (sequence - 1) % self._count == slot.number:
+                newest, found = sequence, state
+        return found
+
+    def failed(self, label: str) -> bool:
+        """Return True when the boot loader has tried that slot, with this image or an earlier one, and did not stay."""
+        return self.state(self.named(label)) in (_PENDING_VERIFY, _INVALID, _ABORTED)
+
+    def on_trial(self) -> bool:
+        """Return True while the running firmware has its one boot to prove itself."""
+        return self.state(self.running) == _PENDING_VERIFY
+
+    def what_runs(self) -> Running:
+        """Return slot and image of the running firmware, and whether it is on trial."""
+        return Running(self.running.label, self.running.fingerprint(), self.on_trial())
+
+    def chosen(self) -> Slot:
+        """Return the slot that the boot loader would take at the next reset."""
+        return Slot(self._partition(self._partition.BOOT))
+
+    def arm(self, slot: Slot) -> None:
+        """Have the boot loader try `slot` at the next reset. PermanentError when the chip's own check refuses it."""
+        # A second set_boot for the same slot overwrites the running slot's record (ESP-IDF up to 5.5.5).
+        if self.chosen().address == slot.address:
+            return
+        try:
+            slot.partition.set_boot()
+        except OSError as error:
+            if error.errno == _VALIDATE_FAILED:
+                raise PermanentError("refused_by_chip", error)
+            raise RetryableError("flash_failed", slot.label, error)
+
+    def mark_valid(self) -> None:
+        """End the trial: the running firmware stays. RetryableError when the mark did not stick."""
+        # The mark goes to the ACTIVE record. After a fall-back by the boot loader that is another slot than the running
+        # one, and after set_boot it is one that has never run.
+        if self.chosen().address == self.running.address:
+            self._partition.mark_app_valid_cancel_rollback()
+            if self.state(self.running) == _VALID:
+                return
+        raise RetryableError("not_marked", self.running.label)
+
+    def _hold_running(self) -> None:
+        """Have the boot loader stay with the running firmware, should it have fallen back to it.
+
+        It falls back from an image that it cannot load and leaves otadata as it is: the free slot is then still
+        chosen, as proven, and whatever is written into it would boot without a trial."""
+        if self.chosen().address != self.running.address:
+            self.running.partition.set_boot()
+            self._partition.mark_app_valid_cancel_rollback()
