@@ -6,7 +6,7 @@ CPU times are no test's business; `make bench` shows them. What each figure mean
 import pytest
 
 from tools import agent
-from tools.bench import measure, names, size, world
+from tools.bench import measure, size, world
 from tools.bench.board import How
 
 HEAP_BYTES = 32 * 1024  # above idle, the agent's own code included
@@ -39,7 +39,7 @@ def in_step(contenders, counted):
 
 
 def test_modules_together_fit_their_share_of_the_file_system():
-    files = agent.compiled_files(device=names.DEVICE)
+    files = agent.compiled_files(device=agent.DEVICE)
     assert size.agent_bytes(files) <= size.BUDGET_BYTES
 
 

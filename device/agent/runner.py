@@ -8,14 +8,37 @@ import gc
 import sys
 
 
+class Next:
+    """What a phase returns to have another one take its place: its own modules are gone then."""
+
+    def __init__(self, module: str, function: str, *arguments) -> None:
+        self.module = module
+        self.function = function
+        self.arguments = arguments
+
+
+_kept: list = []  # names of the modules that stay when the innermost running phase ends
+
+
 def run(module: str, function: str, *arguments):
     """Import `module`, return what its `function` returns for these arguments, and unload what it has imported."""
-    loaded = tuple(sys.modules)
+    result = _run(module, function, arguments)
+    while isinstance(result, Next):
+        result = _run(result.module, result.function, result.arguments)
+    return result
+
+
+def _run(module: str, function: str, arguments: tuple):
+    for name in sys.modules:
+        if name not in _kept:
+            _kept.append(name)
+    count = len(_kept)
     try:
         return getattr(__import__(module, None, None, (function,)), function)(*arguments)
     finally:
+        del _kept[count:]  # what phases within this one have found
         for name in tuple(sys.modules):
-            if name not in loaded:
+            if name not in _kept:
                 _unload(name)
         gc.collect()
 

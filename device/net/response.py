@@ -9,7 +9,7 @@ import time
 from agent.errors import RetryableError, reason
 from micropython import const
 
-EAGAIN = const(11)
+_EAGAIN = const(11)
 _ANSWER_MS = const(30000)  # for the head, and for a JSON body with it
 _STALL_MS = const(15000)  # without a byte
 _WINDOW_MS = const(30000)  # in which a streamed body brings at least
@@ -145,7 +145,7 @@ class Response:
                     self.begun = self.begun or bool(some)
                     return some
             except OSError as error:
-                if error.errno != EAGAIN:
+                if error.errno != _EAGAIN:
                     raise self._cut(reason(error))
             # A look at the clock is for those who keep us waiting.
             now_ms = self._elapsed_ms()

@@ -5,9 +5,12 @@ at any point: the record is written ahead of the first erase; a slot is armed on
 back and checked; the new version's Id is stored only once the new firmware runs and has proven itself.
 """
 
-from agent.record import ARMED, ROLLED_BACK, Running
+from agent.errors import AgentError, PermanentError
+from agent.identifiers import is_etag
+from agent.record import ARMED, DOWNLOAD, ROLLED_BACK, Running
 from micropython import const
 
+from .slot import fingerprint
 from .slots import Slots
 
 _ATTEMPTS_MAX = const(3)  # downloads or boots a version gets to prove itself
@@ -67,6 +70,31 @@ def claim_installed(record, running: Running, version_id, outcome=None, pending=
         outcome=outcome,
         pending=pending,
     )
+
+
+def write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> "int | None":
+    """Write the record before the first erase, which takes the slot's old image away.
+
+    Return where the firmware certainly ends, None when that is not known. `head` is its first bytes; with an `etag` that
+    fits, its download of `size_bytes` can be resumed."""
+    pending = update.pending
+    if is_etag(etag):
+        pending.image, pending.etag, pending.size_bytes = fingerprint(head), etag, size_bytes
+    update.device.record.write_ahead(pending, quarantined=None)
+    return pending.size_bytes
+
+
+def record_refusal(record, pending, error: AgentError) -> None:
+    """Record that the firmware has failed a check with this error; a permanent one is given up."""
+    if pending.phase != ARMED:  # arming has counted it
+        pending.attempts += 1
+    pending.error_code = error.code
+    if isinstance(error, PermanentError):
+        give_up(record, pending)
+        return
+    # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
+    pending.phase, pending.image, pending.etag, pending.size_bytes = DOWNLOAD, None, None, None
+    record.write_ahead(pending, outcome=pending.outcome("download"))
 
 
 def give_up(record, pending) -> None:

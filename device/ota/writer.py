@@ -12,13 +12,15 @@ _SECTOR_BYTES = const(4096)
 _PROBE_BYTES = const(64)
 
 
-def write(slot, body, view: memoryview, filled: int, at: int, end: "int | None", progress) -> int:
-    """Write what `view` holds, and what follows it in `body`, from byte `at` of the slot on.
+def write(update, body, view: memoryview, filled: int, at: int, end: "int | None", size_bytes: "int | None") -> int:
+    """Write what `view` holds, and what follows it in `body`, from byte `at` of the update's slot on.
 
     Return where it ends; more than the slot's size for a firmware that is larger than it. `view` is a sector or a part
     of one, of which `filled` bytes are there already. A sector is erased before it is written; with `end`, where the
-    file certainly ends, the next one is erased then. `progress(done_bytes)` is told how it goes. RetryableError when the
-    body breaks off or the flash fails."""
+    file certainly ends, the next one is erased then; `size_bytes` is for the progress bar. RetryableError when the body
+    breaks off or the flash fails."""
+    slot, device = update.slot, update.device
+    title = f"[4/5] firmware {update.target.name} into {slot.label}"
     size = len(view)
     count = filled + body.readinto(view[filled:])
     ahead_bytes = 0 if end is None else _SECTOR_BYTES
@@ -32,7 +34,8 @@ def write(slot, body, view: memoryview, filled: int, at: int, end: "int | None",
         except OSError as error:
             raise RetryableError("flash_failed", slot.label, error)
         at += count
-        progress(at)
+        device.board.feed()
+        device.console.progress(title, at, size_bytes)
         count = body.readinto(view) if count == size else 0
     return at + count
 

@@ -20,7 +20,7 @@ BLOCK_BYTES = 32
 SECTOR_BYTES = 4096
 
 # What stays when the agent has gone: the product. Its own needs are not the agent's.
-_PRODUCT = ["board", "life"]
+_PRODUCT = ["board", "agent.loop"]
 _HEAP_BYTES = 280_000  # of the VM's, above idle
 
 

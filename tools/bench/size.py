@@ -20,7 +20,7 @@ from tools.twin.device import HEAP, SHIMS, VM
 BUDGET_BYTES = 24 * 1024
 """For the agent's .mpy files together."""
 
-PRODUCT = ("board", "gadgetkeeper.wifi", "life", "thermometer")
+PRODUCT = ("board", "board.wifi", "agent.loop", "thermometer")
 """What a thermometer without an agent would need as well: the hardware's modules, and its own program."""
 
 _WEIGH = Path(__file__).parent / "vm" / "weigh.py"
@@ -50,10 +50,9 @@ class Size:
 def sizes() -> list[Size]:
     """Every compiled module of the agent, by path."""
     sources = agent.source_files(names.DEVICE)
-    sources["/agent.py"] = sources["/main.py"]
     files = agent.compiled_files(device=names.DEVICE)
     with _unpacked(files) as folder:
-        paths = sorted(path for path in files if path.endswith(".mpy"))
+        paths = sorted(path for path in files if path.endswith(".mpy") and not path.endswith("__init__.mpy") or path.endswith("board/__init__.mpy"))
 
         def size(path: str) -> Size:
             lines = sources[path.replace(".mpy", ".py")].count(b"\n")
@@ -71,7 +70,7 @@ def agent_bytes(files: dict[str, bytes]) -> int:
 
 
 def _module(path: str) -> str:
-    return path[1:].removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
+    return path.removeprefix(agent.RELEASE + "/").removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
 
 
 def weigh_alone(modules: list[str]) -> Weight:
@@ -84,7 +83,9 @@ def weigh_alone(modules: list[str]) -> Weight:
 def _unpacked(files: dict[str, bytes]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         for path, content in files.items():
-            place = Path(folder) / path[1:]
+            if not path.startswith(agent.RELEASE):
+                continue
+            place = Path(folder) / path.removeprefix(agent.RELEASE)[1:]
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         yield Path(folder)

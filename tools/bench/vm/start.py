@@ -195,6 +195,18 @@ def _fill():
         return count
 
 
+def _make_room_for_names():
+    """Have the VM's pool of names grow now: it doubles in steps that depend on this program's own names, which a board
+    has not. What new names take of it the desk counts itself."""
+    number = 0
+    taken = gc.mem_alloc()
+    while gc.mem_alloc() - taken < 4096:
+        taken = gc.mem_alloc()
+        hasattr(gc, "name{}".format(number))
+        gc.collect()
+        number += 1
+
+
 def _join_wifi():
     """Join the network before any CPU time is taken: nobody but the agent would be charged for the waiting, which on
     this VM is CPU time."""
@@ -242,6 +254,7 @@ sys.argv[:] = []
 for _name in _power["rom_names"]:
     hasattr(gc, _name)  # interned: what a board has in ROM costs nothing there
 del _power["rom_names"]
+_make_room_for_names()
 if _power["host_files"]:
     _join_wifi()
 gc.collect()
