@@ -10,13 +10,14 @@ from agent.runner import Next, run
 def provision(device) -> "Next | None":
     """Register this thermometer with GadgetKeeper, and bring its firmware in step; a new firmware starts with a reset.
     AgentError when a step fails."""
-    settings, record, console = device.settings, device.record, device.console
+    record, console = device.record, device.console
+    uses_tls = device.settings.server.startswith("https")
 
     # 1. Look up serial number
     serial = run("agent.files", "serial_number", device.root)
     console.step(1, "serial number {}", serial)
     running = run("ota.reconcile", "reconcile", device)
-    if settings.uses_tls:
+    if uses_tls:
         run("net.clock", "set_clock", device)
 
     # 2. Initiate activation
@@ -28,7 +29,7 @@ def provision(device) -> "Next | None":
 
     # 3. Get expected version information
     target = run("gadgetkeeper.provision", "target_version", device)
-    if settings.uses_tls:
+    if uses_tls:
         run("net.clock", "learn_time", device)
 
     # 3. Get version information for installed firmware
@@ -54,7 +55,7 @@ def provision(device) -> "Next | None":
         if record.quarantined == target.id:
             console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
             return None
-        return Next("ota.update", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
+        return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
 
     # 5. Confirm firmware update
     if not record.confirmed:

@@ -1,4 +1,4 @@
-"""What the agent knows and does, with names; `record_file` keeps it on flash through resets."""
+"""What the agent knows and does, with names; `/state.json` keeps it on flash through resets."""
 
 from .runner import run
 
@@ -37,15 +37,6 @@ class Pending:
         self.size_bytes: int | None = None
         self.error_code: str | None = None
 
-    def outcome(self, phase: str) -> dict:
-        """Return how this try went, as the status property that the server is told."""
-        code = None if phase == "installed" else self.error_code or "interrupted"
-        return {"phase": phase, "versionId": self.version_id, "attempt": self.attempts, "code": code}
-
-    def is_in(self, running: Running) -> bool:
-        """Return True when this update's image is the one that runs."""
-        return self.phase == ARMED and self.slot == running.slot and self.image == running.image
-
 
 class Record:
     """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it never
@@ -66,10 +57,6 @@ class Record:
         self.pending: Pending | None = None
         self.time_s: int | None = None  # the latest time learned, in seconds since 2000
 
-    def claims(self, running: Running) -> bool:
-        """Return True when the running firmware is the one that this record calls installed."""
-        return self.slot == running.slot and self.image == running.image
-
     def save(self, **changes: object) -> None:
         """Change these members, and write the record if it is not on flash like this. RetryableError when flash is full
         or fails; the old record on it is then still whole."""
@@ -78,7 +65,7 @@ class Record:
                 setattr(self, name, value)
                 self.dirty = True
         if self.dirty:
-            run("agent.record_file", "write_record", self, self._root)
+            run("agent.record_writer", "write_record", self, self._root)
             self.dirty = False
 
     def write_ahead(self, pending: Pending, **changes: object) -> None:

@@ -11,7 +11,7 @@ _HEAP_FAILURES_MAX = const(8)  # in a row, some ten minutes
 def prepare(device) -> None:
     """Read record and settings, and join the network. AgentError when that fails."""
     if not device.record.dirty:  # otherwise flash does not hold what we know
-        device.record = run("agent.record_file", "read_record", device.root)
+        device.record = run("agent.record_reader", "read_record", device.root)
     run("agent.settings", "load_settings", device.settings, device.root)
     if not device.schedule.begun:
         device.schedule.begun = True
@@ -23,7 +23,7 @@ def prepare(device) -> None:
 def succeed(device) -> int:
     """Return the seconds until the next round, after one that has ended in step."""
     device.schedule.succeeded()
-    return device.schedule.next_s(device.settings.check_interval_s)
+    return _pause_s(device, None)
 
 
 def fail(device, error: Exception) -> int:
@@ -46,9 +46,13 @@ def fail(device, error: Exception) -> int:
     else:
         schedule.failed()
     asked_s = None if on_trial else getattr(error, "retry_after_s", None)
-    wait_s = schedule.next_s(device.settings.check_interval_s, asked_s)
+    wait_s = _pause_s(device, asked_s)
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
     return wait_s
+
+
+def _pause_s(device, asked_s: "int | None") -> int:
+    return run("agent.backoff", "pause_s", device.schedule.failures, device.settings.check_interval_s, asked_s)
 
 
 def _sentence(error: Exception) -> str:

@@ -22,25 +22,22 @@ _kept: list = []  # names of the modules that stay when the innermost running ph
 
 def run(module: str, function: str, *arguments):
     """Import `module`, return what its `function` returns for these arguments, and unload what it has imported."""
-    result = _run(module, function, arguments)
-    while isinstance(result, Next):
-        result = _run(result.module, result.function, result.arguments)
-    return result
-
-
-def _run(module: str, function: str, arguments: tuple):
-    for name in sys.modules:
-        if name not in _kept:
-            _kept.append(name)
-    count = len(_kept)
-    try:
-        return getattr(__import__(module, None, None, (function,)), function)(*arguments)
-    finally:
-        del _kept[count:]  # what phases within this one have found
-        for name in tuple(sys.modules):
+    while True:
+        for name in sys.modules:
             if name not in _kept:
-                _unload(name)
-        gc.collect()
+                _kept.append(name)
+        count = len(_kept)
+        try:
+            result = getattr(__import__(module, None, None, (function,)), function)(*arguments)
+        finally:
+            del _kept[count:]  # what phases within this one have found
+            for name in tuple(sys.modules):
+                if name not in _kept:
+                    _unload(name)
+            gc.collect()
+        if not isinstance(result, Next):
+            return result
+        module, function, arguments = result.module, result.function, result.arguments
 
 
 def _unload(name: str) -> None:

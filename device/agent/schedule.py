@@ -1,6 +1,4 @@
-"""The agent's rounds: how they went, and when the next one is due."""
-
-from .runner import run
+"""How the agent's rounds went; when the next one is due says `backoff`."""
 
 
 class Schedule:
@@ -22,7 +20,3 @@ class Schedule:
         """Count a round that is worth another try soon."""
         self.failures += 1
         self.reactivating = False
-
-    def next_s(self, usual_s: int, asked_s: "int | None" = None) -> int:
-        """Return the seconds until the next round, see `backoff.pause_s`."""
-        return run("agent.backoff", "pause_s", self.failures, usual_s, asked_s)

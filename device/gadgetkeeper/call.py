@@ -7,7 +7,7 @@ PermanentError (any other refusal; "no_thing" when the server has lost the thing
 
 import json
 
-from agent.errors import AgentError, RetryableError
+from agent.errors import AgentError
 from agent.runner import run
 from micropython import const
 from net import urequests
@@ -40,26 +40,6 @@ def call(device, name: str, value: object = None, headers: "dict | None" = None,
     except AgentError as error:
         error.call = name
         raise
-
-
-def answer(device, name: str, **names: str) -> dict:
-    """Make the call, and return the JSON object that is answered; an empty one for anything else."""
-    response = call(device, name, **names)
-    try:
-        members = response.json()
-    except AgentError as error:
-        error.call = name
-        raise
-    finally:
-        response.close()
-    return members if isinstance(members, dict) else {}
-
-
-def bad_answer(name: str, what: str) -> RetryableError:
-    """Return the error for an answer to this call that lacks something."""
-    error = RetryableError("bad_answer", what)
-    error.call = name
-    return error
 
 
 def _is_success(status: int, ranged: bool) -> bool:

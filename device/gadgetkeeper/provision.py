@@ -4,7 +4,8 @@ from agent.errors import PermanentError
 from agent.identifiers import is_id
 from agent.record import Version
 
-from .call import answer, bad_answer, call
+from .answer import answer, bad_answer
+from .call import call
 
 
 def activate(device, serial: str) -> None:

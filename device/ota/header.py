@@ -50,7 +50,7 @@ def check_header(update, head, size_bytes: int) -> None:
     own_head = bytearray(_SECURE_VERSION_AT + 4)
     update.running.read(0, own_head)
     own = Header(own_head)
-    revision = update.device.board.chip_revision()
+    revision = update.chip_revision
     if not 1 <= new.segments <= _SEGMENTS_MAX:
         raise PermanentError("bad_segments", new.segments)
     if new.chip != own.chip:

@@ -9,7 +9,7 @@ from agent.errors import RetryableError
 from agent.runner import run
 from micropython import const
 
-_BUFFER_BYTES = const(2048)
+_BUFFER_BYTES = const(512)
 
 
 class JsonBody:
@@ -63,7 +63,7 @@ class JsonBody:
         whole = end & ~3
         rest = bytes(view[whole:end]) if whole < end else b""
         # a2b_base64 skips foreign characters and stops at padding; a full count of bytes shows that it met neither.
-        data = _a2b(view[:whole] if whole < len(view) else view)
+        data = _decode_base64(view[:whole] if whole < len(view) else view)
         if len(data) != whole // 4 * 3 or b'"' in rest:
             return self._decode_text(bytes(view[:end]))
         self._end = len(rest)
@@ -79,7 +79,9 @@ class JsonBody:
             text = text[: self._quote_at]
         escape = b""
         if b"\\" in text:
-            text, escape = run("ota.json_escapes", "unescape", text)
+            from .json_escapes import unescape  # not by `run`: there may be some in every piece
+
+            text, escape = unescape(text)
         padding = 0
         if self._quote_at >= 0:
             if len(text) & 3 or escape:
@@ -93,14 +95,15 @@ class JsonBody:
             self._end = len(rest)
             self._view[: self._end] = rest
             text = text[:whole]
-        data = _a2b(text)
+        data = _decode_base64(text)
         if len(data) != len(text) // 4 * 3 - padding:
             raise RetryableError("bad_base64")
         return memoryview(data)
 
 
-def _a2b(text) -> bytes:
+def _decode_base64(text) -> bytes:
+    """Return the text's bytes; none for padding in the wrong place."""
     try:
         return binascii.a2b_base64(text)
-    except ValueError:  # padding in the wrong place
+    except ValueError:
         return b""

@@ -7,7 +7,6 @@ from micropython import const
 SECTOR_BYTES = const(4096)
 
 _ERASE_BLOCK = const(6)  # of Partition.ioctl
-_FIRST_OTA_SUBTYPE = const(0x10)
 # In an image: half of its descriptor's ELF SHA-256, which tells it from others
 _ELF_HASH_AT = const(0xB0)
 _FINGERPRINT_BYTES = const(16)
@@ -18,12 +17,7 @@ class Slot:
 
     def __init__(self, partition) -> None:
         self.partition = partition
-        _, self._subtype, self.address, self.size_bytes, self.label, _ = partition.info()
-
-    @property
-    def number(self) -> int:
-        """The slot's number in otadata, counted from 0; negative for what is no OTA slot."""
-        return self._subtype - _FIRST_OTA_SUBTYPE
+        _, self.subtype, self.address, self.size_bytes, self.label, _ = partition.info()
 
     def read(self, at: int, view) -> None:
         """Fill `view` with the bytes from byte `at` on."""
@@ -37,13 +31,9 @@ class Slot:
         """Write `view` from byte `at` on, to what has been erased. OSError when that fails."""
         self.partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
 
-    def fingerprint(self) -> str:
-        """Return what tells the image in this slot from others, see `fingerprint`."""
-        head = bytearray(_ELF_HASH_AT + _FINGERPRINT_BYTES)
-        self.read(0, head)
-        return fingerprint(head)
-
-
-def fingerprint(head) -> str:
-    """Return what tells the image that begins with `head` from others: 32 hex characters."""
-    return binascii.hexlify(head[_ELF_HASH_AT : _ELF_HASH_AT + _FINGERPRINT_BYTES]).decode()
+    def fingerprint(self, head=None) -> str:
+        """Return what tells the image in this slot, or one that begins with `head`, from others: 32 hex characters."""
+        if head is None:
+            head = bytearray(_ELF_HASH_AT + _FINGERPRINT_BYTES)
+            self.read(0, head)
+        return binascii.hexlify(head[_ELF_HASH_AT : _ELF_HASH_AT + _FINGERPRINT_BYTES]).decode()

@@ -19,6 +19,7 @@ _INVALID = const(3)
 _ABORTED = const(4)
 
 _VALIDATE_FAILED = const(-5379)  # ESP_ERR_OTA_VALIDATE_FAILED
+_FIRST_OTA_SUBTYPE = const(0x10)
 _OTA_SUBTYPES = const(16)
 _OTADATA_SECTORS = const(2)
 _OTADATA_RECORD = "<I20sII"
@@ -36,7 +37,7 @@ class Slots:
         self.running = Slot(partition(partition.RUNNING))
         otadata = partition.find(partition.TYPE_DATA, 0)
         apps = [Slot(app) for app in partition.find(partition.TYPE_APP)]
-        self._count = len([app for app in apps if 0 <= app.number < _OTA_SUBTYPES])
+        self._count = len([app for app in apps if 0 <= app.subtype - _FIRST_OTA_SUBTYPE < _OTA_SUBTYPES])
         if not otadata or self._count < 2:
             raise PermanentError("no_slots")
         self._otadata = otadata[0]
@@ -67,7 +68,7 @@ class Slots:
             sequence, _, state, crc = struct.unpack(_OTADATA_RECORD, record)
             if sequence == _BLANK_SEQUENCE or crc != binascii.crc32(record[:4], 0xFFFFFFFF):
                 continue
-            if sequence > newest and (sequence - 1) % self._count == slot.number:
+            if sequence > newest and (sequence - 1) % self._count == slot.subtype - _FIRST_OTA_SUBTYPE:
                 newest, found = sequence, state
         return found
 
@@ -87,18 +88,6 @@ class Slots:
         """Return the slot that the boot loader would take at the next reset."""
         return Slot(self._partition(self._partition.BOOT))
 
-    def arm(self, slot: Slot) -> None:
-        """Have the boot loader try `slot` at the next reset. PermanentError when the chip's own check refuses it."""
-        # A second set_boot for the same slot overwrites the running slot's record (ESP-IDF up to 5.5.5).
-        if self.chosen().address == slot.address:
-            return
-        try:
-            slot.partition.set_boot()
-        except OSError as error:
-            if error.errno == _VALIDATE_FAILED:
-                raise PermanentError("refused_by_chip", error)
-            raise RetryableError("flash_failed", slot.label, error)
-
     def mark_valid(self) -> None:
         """End the trial: the running firmware stays. RetryableError when the mark did not stick."""
         # The mark goes to the ACTIVE record. After a fall-back by the boot loader that is another slot than the running
@@ -117,3 +106,18 @@ class Slots:
         if self.chosen().address != self.running.address:
             self.running.partition.set_boot()
             self._partition.mark_app_valid_cancel_rollback()
+
+
+def arm(partition, slot: Slot) -> None:
+    """Have the boot loader try `slot` at the next reset. PermanentError when the chip's own check refuses it.
+
+    `partition` is `esp32.Partition`."""
+    # A second set_boot for the same slot overwrites the running slot's record (ESP-IDF up to 5.5.5).
+    if Slot(partition(partition.BOOT)).address == slot.address:
+        return
+    try:
+        slot.partition.set_boot()
+    except OSError as error:
+        if error.errno == _VALIDATE_FAILED:
+            raise PermanentError("refused_by_chip", error)
+        raise RetryableError("flash_failed", slot.label, error)

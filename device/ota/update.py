@@ -1,4 +1,4 @@
-"""One update of this board, in the order that survives a power cut. What follows after the reset is `reconcile`'s."""
+"""One update of this board, as its steps hand it on."""
 
 from agent.record import Pending, Version
 from agent.runner import run
@@ -27,6 +27,7 @@ class Update:
         self.slot = slot
         self.pending = pending
         self.download: Download | None = None
+        self.chip_revision: int | None = None  # major * 100 + minor; None where it cannot be told
 
     def say(self, sentence: str) -> None:
         """Print a line of the scenario's step 4."""
@@ -36,21 +37,3 @@ class Update:
         """Record that the firmware has failed a check, and raise the check's error."""
         run("ota.reconcile", "record_refusal", self.device.record, self.pending, error)
         raise error
-
-
-def install(device, target: Version, source: str) -> None:
-    """Bring this version into the free slot, and reset the board into its trial.
-
-    `source` names the module whose `firmware(device, version_id, download)` returns the server's response. AgentError
-    when that fails; a version that must not run here is then left alone. RuntimeError during a trial."""
-    update = run("ota.plan", "plan", device, target)
-    size_bytes = None
-    if update.download:
-        response = run(source, "firmware", device, target.id, update.download)
-        try:
-            size_bytes = run("ota.receiver", "receive", update, response)
-        finally:
-            response.close()
-    run("ota.arming", "check_and_arm", update, size_bytes)
-    update.say("checked, starting it")
-    device.board.reset()

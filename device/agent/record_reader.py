@@ -1,13 +1,8 @@
-"""The record's file, `/state.json`.
-
-It is replaced as a whole (temporary file, then rename): a power cut leaves the old record or the new one. Nothing in it
-is believed unchecked: a torn, empty or foreign file is no record, and a member that cannot be is left out.
-"""
+"""Reading the record from `/state.json`. Nothing in it is believed unchecked: a torn, empty or foreign file is no record,
+and a member that cannot be is left out."""
 
 import json
-import os
 
-from .errors import RetryableError
 from .files import read_text
 from .identifiers import is_etag, is_id
 from .record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Record
@@ -40,16 +35,6 @@ def read_record(root: str) -> Record:
     return record
 
 
-def write_record(record: Record, root: str) -> None:
-    """Write the record. RetryableError when flash is full or fails; the old record on it is then still whole."""
-    try:
-        with open(root + "state.new", "w") as file:
-            file.write(json.dumps(_encode(record)))
-        os.rename(root + "state.new", root + "state.json")
-    except OSError as error:
-        raise RetryableError("state_not_saved", error)
-
-
 def _pending(members: object) -> "Pending | None":
     if not isinstance(members, dict):
         return None
@@ -75,37 +60,3 @@ def _id(members: dict, name: str) -> "str | None":
 def _count(members: dict, name: str) -> "int | None":
     value = members.get(name)
     return value if type(value) is int and 0 <= value < _BEYOND_CALENDAR_S else None
-
-
-def _encode(record: Record) -> dict:
-    members = {
-        "thingId": record.thing_id,
-        "apiKey": record.api_key,
-        "renamed": record.renamed,
-        "versionId": record.version_id,
-        "slot": record.slot,
-        "image": record.image,
-        "confirmed": record.confirmed,
-        "quarantined": record.quarantined,
-        "verdict": record.outcome,
-        "time": record.time_s,
-    }
-    pending = record.pending
-    if pending:
-        members["update"] = _without_none(
-            {
-                "versionId": pending.version_id,
-                "slot": pending.slot,
-                "attempts": pending.attempts,
-                "phase": pending.phase,
-                "image": pending.image,
-                "etag": pending.etag,
-                "size": pending.size_bytes,
-                "code": pending.error_code,
-            }
-        )
-    return _without_none(members)
-
-
-def _without_none(members: dict) -> dict:
-    return {name: value for name, value in members.items() if value is not None}
