@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
 RELEASE = "/release"
-MAIN = b"import agent.loop, board\n\nagent.loop.live(board.Board(watchdog))\n"
+MAIN = b"import agent.loop, board\n\nagent.loop.live(board.Board(watchdog, on_trial))\n"
 _TEXT_SUFFIXES = (".txt",)
 
 

@@ -12,7 +12,7 @@ def prepare(device) -> None:
     """Read record and settings, and join the network. AgentError when that fails."""
     if not device.record.dirty:  # otherwise flash does not hold what we know
         device.record = run("agent.record_reader", "read_record", device.root)
-    run("agent.settings", "load_settings", device.settings, device.root)
+    run("agent.settings", "load_settings", device)
     if not device.schedule.begun:
         device.schedule.begun = True
         if device.board.at_power_on():

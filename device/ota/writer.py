@@ -10,6 +10,7 @@ from agent.runner import Next
 from micropython import const
 
 _SECTOR_BYTES = const(4096)
+_HELD_BACK_BYTES = const(32)
 _BUFFER_BYTES = const(2048)  # half a sector: many heaps have no 4 KiB in one piece, and it is hardly slower
 
 
@@ -25,6 +26,8 @@ def write(update, body, head, at: int, end: "int | None", size_bytes: "int | Non
     size = len(view)
     count = len(head)
     view[:count] = head
+    if at == 0:
+        view[:_HELD_BACK_BYTES] = b"\xff" * _HELD_BACK_BYTES  # see `arming`
     count += body.readinto(view[count:])
     ahead_bytes = 0 if end is None else _SECTOR_BYTES
     erase_at = at
