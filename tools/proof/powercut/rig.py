@@ -273,6 +273,7 @@ def _as_module(module: types.ModuleType):
         yield
     finally:
         sys.meta_path.remove(finder)
+        sys.modules.pop(module.__name__, None)
 
 
 class Files:
