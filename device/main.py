@@ -45,6 +45,7 @@ def provision(device) -> "Next | None":
 
     # A release on trial has reached the server; if its product works as well, it stays.
     if running.on_trial:
+        run(device.settings.app, "prove", device)
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
     if record.outcome:

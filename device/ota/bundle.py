@@ -19,10 +19,10 @@ _SEGMENT_HEADER_BYTES = const(8)
 _INDEX_ENTRY_BYTES = const(12)
 _COUNT_BYTES = const(4)
 _PATHS_MAX = const(256)
-_FOLDER = const(0xFFFFFFFF)  # as a size
 _MANIFEST_MAX_BYTES = const(2048)
 _ROMFS_MAGIC = b"\xd2\xcd\x31"
-_NEEDED = ("/manifest.json", "/main.mpy", "/agent/loop.mpy", "/board/__init__.mpy")
+_MANIFEST = "/manifest.json"
+_NEEDED = ("/main", "/agent/loop", "/board/__init__")  # modules
 
 
 class Bundle:
@@ -30,57 +30,57 @@ class Bundle:
 
     def __init__(self, slot) -> None:
         self._slot = slot
-        self._start, self._size_bytes = self._segment()
-        count = self._number(self._size_bytes - _COUNT_BYTES)
-        self._index_at = self._size_bytes - _COUNT_BYTES - count * _INDEX_ENTRY_BYTES
+        self._start = _HEADER_BYTES  # of the segment's data
+        header = bytearray(_SEGMENT_HEADER_BYTES)
+        slot.read(0, header)
+        for _ in range(header[1]):
+            slot.read(self._start, header)
+            address, self._size_bytes = struct.unpack("<II", header)
+            self._start += _SEGMENT_HEADER_BYTES
+            if address == 0 and bytes(self._read(0, len(_ROMFS_MAGIC))) == _ROMFS_MAGIC:
+                break
+            self._start += self._size_bytes
+        else:
+            raise PermanentError("no_bundle")
+        index_end = self._size_bytes - _COUNT_BYTES
+        count = struct.unpack("<I", self._read(index_end, _COUNT_BYTES))[0]
+        self._index_at = index_end - count * _INDEX_ENTRY_BYTES
         if count > _PATHS_MAX or self._index_at < 0:
             raise PermanentError("bad_bundle", "index")
+        self._index = self._read(self._index_at, count * _INDEX_ENTRY_BYTES)
+
+    def has(self, path: str) -> bool:
+        """Return True when there is a file or folder at this path."""
+        return self._entry(path) >= 0
 
     def size_bytes(self, path: str) -> int:
         """Return the size of the file at this path. PermanentError when it is missing, or not all there."""
-        _, size_bytes = self._find(path)
+        at = self._entry(path)
+        if at < 0:
+            raise PermanentError("bad_bundle", path)
+        start, size_bytes = struct.unpack_from("<II", self._index, at + 4)
+        if start + size_bytes > self._index_at:
+            raise PermanentError("bad_bundle", path)
         return size_bytes
 
     def text(self, path: str) -> str:
-        """Return the file at this path as text."""
-        start, size_bytes = self._find(path)
+        """Return the file at this path as text. ValueError when it is none."""
+        size_bytes = self.size_bytes(path)
+        start = struct.unpack_from("<I", self._index, self._entry(path) + 4)[0]
+        return str(self._read(start, size_bytes), "utf-8")
+
+    def _entry(self, path: str) -> int:
+        """Return where the path's entry begins in the index; a negative number without one."""
+        key = struct.pack("<I", binascii.crc32(path.encode()))
+        at = self._index.find(key)
+        while at > 0 and at % _INDEX_ENTRY_BYTES:
+            at = self._index.find(key, at + 1)
+        return at
+
+    def _read(self, at: int, size_bytes: int) -> bytearray:
         content = bytearray(size_bytes)
-        self._slot.read(self._start + start, content)
-        return str(content, "utf-8")
-
-    def _segment(self) -> "tuple[int, int]":
-        """Return where the segment's data begins in the slot, and its size."""
-        header = bytearray(_SEGMENT_HEADER_BYTES)
-        self._slot.read(0, header)
-        at = _HEADER_BYTES
-        magic = bytearray(len(_ROMFS_MAGIC))
-        for _ in range(header[1]):
-            self._slot.read(at, header)
-            address, size_bytes = struct.unpack("<II", header)
-            at += _SEGMENT_HEADER_BYTES
-            self._slot.read(at, magic)
-            if address == 0 and magic == _ROMFS_MAGIC:
-                return at, size_bytes
-            at += size_bytes
-        raise PermanentError("no_bundle")
-
-    def _number(self, at: int) -> int:
-        if at < 0:
-            raise PermanentError("bad_bundle", "size")
-        number = bytearray(_COUNT_BYTES)
-        self._slot.read(self._start + at, number)
-        return struct.unpack("<I", number)[0]
-
-    def _find(self, path: str) -> "tuple[int, int]":
-        """Return where the content of this path begins in the segment, and its size."""
-        key = binascii.crc32(path.encode())
-        for at in range(self._index_at, self._size_bytes - _COUNT_BYTES, _INDEX_ENTRY_BYTES):
-            if self._number(at) == key:
-                start, size_bytes = self._number(at + 4), self._number(at + 8)
-                if size_bytes == _FOLDER or start + size_bytes > self._index_at:
-                    raise PermanentError("bad_bundle", path)
-                return start, size_bytes
-        raise PermanentError("bad_bundle", path)
+        self._slot.read(self._start + at, content)
+        return content
 
 
 def check_bundle(update, head) -> None:
@@ -90,11 +90,12 @@ def check_bundle(update, head) -> None:
     would change about trust cannot be."""
     bundle = Bundle(update.slot)
     for path in _NEEDED:
-        bundle.size_bytes(path)
-    if bundle.size_bytes(_NEEDED[0]) > _MANIFEST_MAX_BYTES:
+        if not bundle.has(path + ".mpy") and not bundle.has(path + ".py"):
+            raise PermanentError("bad_bundle", path)
+    if bundle.size_bytes(_MANIFEST) > _MANIFEST_MAX_BYTES:
         raise PermanentError("bad_manifest", "larger than {} bytes".format(_MANIFEST_MAX_BYTES))
     try:
-        text = bundle.text(_NEEDED[0])
+        text = bundle.text(_MANIFEST)
     except ValueError:  # not UTF-8
         raise PermanentError("bad_manifest", "no text")
     manifest = run("agent.manifest", "parse_manifest", text)
