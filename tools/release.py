@@ -97,7 +97,6 @@ def check_micropython(app: bytes) -> str:
 def release_files(contents: Contents, micropython: str, source: bool = False) -> dict[str, bytes]:
     """Return the bundle's files by path: agent and product, the manifest, the CA's certificates."""
     files = agent.source_files() if source else agent.compiled_files(micropython)
-    files = {path.removeprefix(agent.RELEASE): data for path, data in files.items() if path.startswith(agent.RELEASE)}
     app_name = "thermometer"
     if contents.app:
         app_name = contents.app.resolve().name
