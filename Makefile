@@ -65,10 +65,11 @@ flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUS
 	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
 
 .PHONY: publish
-publish: $(READY) $(FIRMWARES)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
-	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
+publish: $(READY) $(FIRMWARES)  ## Publish a release: VERSION=2 [FIRMWARE=….bin, a MicroPython or a release] [APP=folder] [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [SERVER_CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]; what it changes on devices: [KEYS="….pem …"] [CA=….pem] [NEW_SERVER=https://…] [FLOOR=2] [YES=1]
+	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE_IMAGE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
 	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
-	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(CA),--ca "$(CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+	  $(if $(APP),--app "$(APP)") $(if $(KEYS),--keys $(KEYS)) $(if $(CA),--ca-for-devices "$(CA)") $(if $(NEW_SERVER),--new-server "$(NEW_SERVER)") $(if $(FLOOR),--floor "$(FLOOR)") $(if $(filter-out 0,$(YES)),--yes) \
+	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(SERVER_CA),--ca "$(SERVER_CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
 
 .PHONY: deploy
 deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]

@@ -1,4 +1,4 @@
-"""The first Python at power-on, and the one part that never changes: finds the running release, guards it, never raises.
+"""The first Python at power-on, the one part that never changes: finds the running release, guards it, never raises.
 
 A release is the image in a slot: MicroPython and, in one more segment, for load address 0, a ROMFS with agent and
 product. A watchdog is armed at every start. A new release has one boot to prove itself: should it hang, or not even be
@@ -25,7 +25,6 @@ _PENDING_VERIFY = const(1)
 _VALID = const(2)
 _INDEX_ENTRY_BYTES = const(12)
 _FOLDER = const(0xFFFFFFFF)  # as a size
-
 
 
 class Bundle:
@@ -143,4 +142,4 @@ try:
             print("boot.py:", error)
 except Exception as error:
     print("boot.py:", error)
-start = step = Start = leave = None  # nothing of this stays in memory
+Start = leave = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811

@@ -1,7 +1,7 @@
 """The thermometer's scenario, "Device provisioning", in the customer's order and words.
 
-It is gone through at power-on and every `check_interval_s` after that; what is done already costs one request. Each step
-is a phase: see `agent.runner`.
+It is gone through at power-on and every `check_interval_s` after that; what is done already costs one request. Each
+step is a phase: see `agent.runner`.
 """
 
 from agent.runner import Next, run

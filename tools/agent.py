@@ -1,7 +1,7 @@
 """The agent's files as they lie on a board: as source, or compiled to .mpy for the board's MicroPython.
 
 The file system's root holds what starts a release: boot.py, and a main.py of two lines, because MicroPython starts both
-as source only. The release itself, agent and product, lies in a folder of its own, which boot.py puts first on the path.
+as source only. The release itself, agent and product, is in the image that runs; boot.py puts it first on the path.
 """
 
 import subprocess

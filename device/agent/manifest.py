@@ -22,7 +22,7 @@ class Manifest:
 
 
 def parse_manifest(text: str) -> Manifest:
-    """Return the manifest in this JSON text. PermanentError when it is none, or replaces a setting by what cannot be."""
+    """Return the manifest in this JSON text. PermanentError when it is none, or would set what cannot be."""
     try:
         members = json.loads(text)
     except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep

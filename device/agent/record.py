@@ -16,7 +16,7 @@ class Version:
 
 
 class Running:
-    """What the chip says about the running release: its slot's label, its image's fingerprint, whether it is on trial."""
+    """What the chip says of the running release: its slot's label, its image's fingerprint, whether it is on trial."""
 
     def __init__(self, slot: str, image: str, on_trial: bool) -> None:
         self.slot = slot
@@ -40,8 +40,8 @@ class Pending:
 
 
 class Record:
-    """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it never
-    claims a firmware that does not run. `dirty` is True while flash does not hold it."""
+    """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it
+    never claims a firmware that does not run. `dirty` is True while flash does not hold it."""
 
     def __init__(self, root: str) -> None:
         self._root = root

@@ -1,5 +1,5 @@
-"""Reading the record from `/state.json`. Nothing in it is believed unchecked: a torn, empty or foreign file is no record,
-and a member that cannot be is left out."""
+"""Reading the record from `/state.json`. Nothing in it is believed unchecked: a torn, empty or foreign file is no
+record, and a member that cannot be is left out."""
 
 import json
 

@@ -1,5 +1,5 @@
-"""Writing the record to `/state.json`, which is replaced as a whole (temporary file, then rename): a power cut leaves the
-old record or the new one."""
+"""Writing the record to `/state.json`, which is replaced as a whole (temporary file, then rename): a power cut leaves
+the old record or the new one."""
 
 import json
 import os

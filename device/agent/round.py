@@ -27,9 +27,8 @@ def succeed(device) -> int:
 
 
 def fail(device, error: Exception) -> int:
-    """Print the error that ended a round, and return the seconds until the next one; 0 when another activation mends it.
-
-    MemoryError when only a restart can help."""
+    """Print the error that ended a round, and return the seconds until the next one: 0 when another activation mends
+    it. MemoryError when only a restart can help."""
     schedule = device.schedule
     # Nothing but another activation mends a dropped key, or a thing that the server has lost.
     if isinstance(error, AgentError) and error.code in ("key_dropped", "no_thing") and not schedule.reactivating:

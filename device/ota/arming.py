@@ -15,8 +15,8 @@ _HEADER_BYTES = const(288)  # what the header check needs
 def check_and_arm(update, size_bytes: "int | None") -> None:
     """Check the image in the slot, arm it, and reset the board into its trial.
 
-    `size_bytes` is how many were written, None when only the image itself can tell. AgentError when it may not run here,
-    or the chip's own check refuses it."""
+    `size_bytes` is how many were written, None when only the image itself can tell. AgentError when it may not run
+    here, or the chip's own check refuses it."""
     try:
         _check(update, size_bytes)
         _arm(update)

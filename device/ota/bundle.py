@@ -93,7 +93,7 @@ def check_bundle(update, head) -> None:
         if not bundle.has(path + ".mpy") and not bundle.has(path + ".py"):
             raise PermanentError("bad_bundle", path)
     if bundle.size_bytes(_MANIFEST) > _MANIFEST_MAX_BYTES:
-        raise PermanentError("bad_manifest", "larger than {} bytes".format(_MANIFEST_MAX_BYTES))
+        raise PermanentError("bad_manifest", f"larger than {_MANIFEST_MAX_BYTES} bytes")
     try:
         text = bundle.text(_MANIFEST)
     except ValueError:  # not UTF-8

@@ -11,7 +11,7 @@ _PARTIAL_CONTENT = const(206)
 
 
 def receive(update, response, body) -> Next:
-    """Write the firmware in the response's body into the slot, if its header may run here; how many bytes, see `writer.write`.
+    """Have the firmware in the response's body written into the slot, if its header may run here, see `writer.write`.
 
     AgentError when it may not, the body breaks off, or the flash fails."""
     head = memoryview(bytearray(_HEADER_BYTES))

@@ -41,7 +41,8 @@ def make_order(
     flash_size: str = "4MB",
     number: int = 1,
 ) -> Order:
-    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing that cannot be; nothing has been written then."""
+    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
+    that cannot be; nothing has been written then."""
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
@@ -56,7 +57,9 @@ def make_order(
     except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
     if len(parts.app) > slot.size:
-        raise FactoryError(f"the release is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}")
+        raise FactoryError(
+            f"the release is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
+        )
     files = agent.board_files()
     base = settings.read_config(config) if config else {}
     merged = settings.make_config(server, wifi, base, ca is not None, digest)
