@@ -1,8 +1,8 @@
 """A release: one ESP32 app image that holds the whole product, see docs/release-format.md.
 
 It is a MicroPython app with one more segment, for load address 0, which ESP-IDF's boot loader checks and does not
-load. That segment is the bundle: a ROMFS with agent, product and manifest, and an index of its paths. The app descriptor
-names product, release number and MicroPython, so that a device knows them from the first bytes.
+load. That segment is the bundle: a ROMFS with agent, product and manifest, and an index of its paths. The app
+descriptor names product, release number and MicroPython, so that a device knows them from the first bytes.
 """
 
 import binascii

@@ -31,7 +31,7 @@ class JsonScanner:
         self.count = 0
 
     def find_firmware(self) -> bool:
-        """Go behind the firmware's opening quote. Return True when it is in an object, False when it is all there is."""
+        """Go behind the firmware's opening quote. Return True when an object holds it, False when it is all."""
         byte = self._next_visible()
         if byte == _QUOTE:
             return False

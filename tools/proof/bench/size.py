@@ -55,7 +55,7 @@ def sizes() -> list[Size]:
         paths = sorted(
             path
             for path in files
-            if path.endswith(".mpy") and not path.endswith("__init__.mpy") or path.endswith("board/__init__.mpy")
+            if path.endswith(".mpy") and (path == "/board/__init__.mpy" or not path.endswith("__init__.mpy"))
         )
 
         def size(path: str) -> Size:
