@@ -199,7 +199,7 @@ class _Agent:
         _module("agent.loop").live(self._board(), _Silence())
 
     def _load(self) -> None:
-        # Memory is not what is looked at here, and loading modules anew takes time; nor do devices share what is loaded.
+        # Memory is not what is looked at here, and loading modules anew takes time.
         _module("agent.runner").run = _call
         sys.modules["net.urequests"] = urequests = types.ModuleType("net.urequests")
         urequests.request = self.request

@@ -179,7 +179,9 @@ MUTANTS = [
     # The trial
     Mutant("the attempt is counted after the slot is armed", f"{_ARMING}:_arm", swap(_WRITE_AHEAD, _ARM)),
     Mutant(
-        "attempts are not counted", f"{_ARMING}:_arm", replace_statement("pending.attempts += 1", "pending.attempts = 1")
+        "attempts are not counted",
+        f"{_ARMING}:_arm",
+        replace_statement("pending.attempts += 1", "pending.attempts = 1"),
     ),
     Mutant(
         "a version gets one attempt too many",
@@ -249,9 +251,7 @@ MUTANTS = [
         f"{_PROVISION}:confirm",
         swap('call(device, "confirm version", version=version.id).close()', "device.record.save(confirmed=True)"),
     ),
-    Mutant(
-        "the outcome is reported for ever", f"{_THINGS}:report_outcome", remove("device.record.save(outcome=None)")
-    ),
+    Mutant("the outcome is reported for ever", f"{_THINGS}:report_outcome", remove("device.record.save(outcome=None)")),
     Mutant(
         "the outcome is forgotten though the server has not heard it",
         f"{_THINGS}:report_outcome",
