@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
+from typing import Any
 
 from tools.twin import paths
 
@@ -65,7 +65,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
         module("image").check_slot(slot, len(firmware), trusted, memoryview(bytearray(_SECTOR_BYTES)))
 
 
-def module(name: str) -> ModuleType:
+def module(name: str) -> Any:
     """A module of the device's package `gadgetkeeper`."""
     paths.make_importable()
     return importlib.import_module(f"gadgetkeeper.{name}")

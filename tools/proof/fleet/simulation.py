@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools.proof.powercut import world
 from tools.proof.reply import Reply, json_reply
@@ -181,7 +182,7 @@ class _Agent:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._modules: dict | None = None
+        self._modules: dict[str, Any] = {}
 
     def power_on(self, chance) -> None:
         """Load the agent, once; from now on it draws from `chance`."""
@@ -189,7 +190,7 @@ class _Agent:
 
         memory = world.factory_fresh(make_image(1, 9000))
         hardware.power_on(flash.Flash(io.BytesIO(memory)), {"wifi": {}, "ds18x20": 21.5, "chip": 40.0}, "ota_0")
-        if self._modules is None:
+        if not self._modules:
             self._load()
         self._module("gadgetkeeper.retry").random = chance
 
@@ -201,11 +202,12 @@ class _Agent:
         return self._modules[name]
 
     def _load(self) -> None:
-        package = importlib.import_module("gadgetkeeper")
+        package: Any = importlib.import_module("gadgetkeeper")
         package.forget = lambda: None  # memory is not what is looked at here, and loading modules anew takes time
         names = ["board", "life", "thermometer", "main"]
         names += [f"gadgetkeeper.{name}" for name in ("retry", "transport", "store", "files", "console", "fingerprint")]
-        self._modules = modules = {name: importlib.import_module(name) for name in names}
+        modules = self._modules
+        modules.update({name: importlib.import_module(name) for name in names})
         modules["board"].wait = self._fleet.sleep
         modules["board"].time = modules["thermometer"].time = self
         modules["gadgetkeeper.console"].print = lambda *_, **__: None
