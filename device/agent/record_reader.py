@@ -58,7 +58,13 @@ def _pending(members: object) -> "Pending | None":
     if phase != DOWNLOAD:
         return pending if pending.image else None
     head, size_bytes = members.get("head"), _count(members, "size")
-    if is_id(head) and len(head) == _HEAD_DIGITS and size_bytes is not None and is_etag(members.get("etag")):
+    if (
+        isinstance(head, str)
+        and is_id(head)
+        and len(head) == _HEAD_DIGITS
+        and size_bytes is not None
+        and is_etag(members.get("etag"))
+    ):
         pending.head, pending.etag, pending.size_bytes = head, members["etag"], size_bytes
     return pending
 

@@ -78,7 +78,7 @@ def test_agent_is_nearly_gone_when_the_thermometer_measures(in_step):
     settings, schedule and console, the errors' classes and the runner. Everything that was a phase is gone."""
     stays = {
         "agent",
-        *(f"agent.{name}" for name in "console device errors loop record runner schedule".split()),
+        *(f"agent.{name}" for name in ["console", "device", "errors", "loop", "record", "runner", "schedule"]),
         "board",
     }
     rooms = ("agent", "board", "gadgetkeeper", "main", "net", "ota")

@@ -108,7 +108,7 @@ def weight(before: tuple, after: tuple) -> Weight:
 
 
 def _run(folder: Path, modules: list[str], needs: Iterable[str] = ()) -> tuple[tuple, tuple, list[str]]:
-    command = [VM, "-X", f"heapsize={HEAP}", _WEIGH, folder, CHIP, ROOT, ",".join(modules), *needs]
+    command = [str(VM), "-X", f"heapsize={HEAP}", *map(str, (_WEIGH, folder, CHIP, ROOT)), ",".join(modules), *needs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise RuntimeError(f"{modules[0]} cannot be weighed: {done.stdout}{done.stderr}")
