@@ -137,7 +137,8 @@ class Rig:
             urequests.request = self.request
             with _as_module(urequests):
                 loop, board = importlib.import_module("agent.loop"), importlib.import_module("board")
-                sys.modules["agent.runner"].sys = types.SimpleNamespace(modules=_AgentModules())
+                runner: Any = sys.modules["agent.runner"]
+                runner.sys = types.SimpleNamespace(modules=_AgentModules())
                 loop.live(board.Board(boot.watchdog))
 
     # What the chip's modules tell the power supply (hardware.tell), as a file.
