@@ -39,6 +39,14 @@ def parse_manifest(text: str) -> Manifest:
     return manifest
 
 
+def check_manifest(text: str, release: int, product: str) -> None:
+    """Check the manifest of a release that is to be installed, whose image says that it is this one of this product.
+    PermanentError when it is none, or another one's."""
+    manifest = parse_manifest(text)
+    if manifest.release != release or manifest.product != product:
+        raise PermanentError("bad_manifest", "not of this image")
+
+
 def _member(members: dict, name: str, kind, default=None):
     value = members.get(name, default)
     if type(value) is not kind:

@@ -29,13 +29,14 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
 def _check(update, size_bytes: "int | None") -> None:
     # What should still be there from another time need not be: the board may have been flashed by cable since.
     begun = update.device.record.pending
-    if begun.image and begun.image != update.slot.fingerprint():
+    if begun.image and begun.image != run("ota.layout", "fingerprint", update.slot):
         raise RetryableError("wrong_hash")
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
     run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
-    run("ota.bundle", "check_bundle", update, head)
+    manifest = run("ota.bundle", "read_manifest", update.slot)
+    run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)
 
 
 def _arm(update) -> None:
@@ -49,6 +50,7 @@ def _arm(update) -> None:
     # The attempt is counted before it is made: a boot that never comes back must count, too.
     pending.attempts += 1
     pending.phase = ARMED
-    pending.image, pending.head, pending.etag, pending.size_bytes = slot.fingerprint(), None, None, None
+    pending.image = run("ota.layout", "fingerprint", slot)
+    pending.head = pending.etag = pending.size_bytes = None
     update.device.record.write_ahead(pending, quarantined=None)
     run("ota.slots", "arm", update.device.board.Partition, slot)
