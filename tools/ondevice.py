@@ -48,7 +48,7 @@ def check_config(config: bytes) -> None:
 
 def settings() -> set[str]:
     """Return the names of the settings that a device knows."""
-    return {setting.name for setting in module("agent.settings").TABLE}
+    return {setting.name for setting in module("agent.settings").table()}
 
 
 def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str], product: str) -> None:

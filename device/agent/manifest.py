@@ -3,7 +3,7 @@
 import json
 
 from .errors import PermanentError
-from .settings import RELEASE_SETTINGS, TABLE
+from .settings import RELEASE_SETTINGS, table
 
 PATH = "/release/manifest.json"
 _NUMBER_MAX = 1 << 31
@@ -32,10 +32,12 @@ def parse_manifest(text: str) -> Manifest:
     manifest = Manifest(members)
     if not 0 <= manifest.floor <= manifest.release < _NUMBER_MAX:
         raise PermanentError("bad_manifest", "floor")
-    for name, value in manifest.settings.items():
-        setting = [setting for setting in TABLE if setting.name == name]
-        if name not in RELEASE_SETTINGS or not setting[0].accepts(value):
+    for name in manifest.settings:
+        if name not in RELEASE_SETTINGS:
             raise PermanentError("bad_manifest", name)
+    for setting in table():
+        if not setting.accepts(manifest.settings.get(setting.name, setting.default)):
+            raise PermanentError("bad_manifest", setting.name)
     return manifest
 
 
