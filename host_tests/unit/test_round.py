@@ -123,7 +123,7 @@ def test_start_after_a_black_out_is_spread_once_and_a_reset_is_not():
 def test_record_that_flash_does_not_hold_yet_is_not_forgotten():
     root = scratch.folder()
     device = Device(FakeBoard(), FakeConsole(), root, root + "release/")
-    device.record.save(api_key="old")
+    device.record.save(api_key="old", server="http://api.gadgetkeeper.com")
     device.record.api_key, device.record.dirty = "new", True
     assert prepared(device).record.api_key == "new"
     device.record.save()
