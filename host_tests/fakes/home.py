@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools import agent, factory, firmware, server
+from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Result, Twin
-from tools.twin.image import make_image
 
 SERIAL = "THERM00000000000001"
 IMAGES = {
-    "1": make_image(1, size_bytes=20000),
-    "2": make_image(2, size_bytes=30000),
-    "3": make_image(3, size_bytes=40000),
+    "1": small_release(1, 20000, source=True),
+    "2": small_release(2, 30000, source=True),
+    "3": small_release(3, 40000, source=True),
 }
 
 __all__ = ["IMAGES", "SERIAL", "Home", "is_done"]
@@ -40,7 +40,7 @@ class Home:
             self.versions[name] = vendor.create_version(self.template_id, path)["id"]
         self.set_target("2")
         own = factory.own_files(SERIAL, self.url, wifi=WIFI, start_spread_s=0, **config)
-        files = {**agent.source_files(), **own}
+        files = {**agent.board_files(), **own}
         self.flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, IMAGES["1"]))
 
     def __enter__(self) -> "Home":

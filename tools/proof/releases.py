@@ -6,6 +6,8 @@ from tools.twin.image import make_image
 _MICROPYTHON = "1.27.0"
 
 
-def small_release(number: int, size_bytes: int) -> bytes:
-    """Return the release of this number with the real agent, and `size_bytes` of noise, which nobody executes."""
-    return make_image(number, size_bytes, files=release.release_files(release.Contents(number), _MICROPYTHON))
+def small_release(number: int, size_bytes: int, source: bool = False, **image: int) -> bytes:
+    """Return the release of this number with the real agent, and `size_bytes` of noise, which nobody executes. With
+    `source`, the agent is not compiled; `image` is as for `make_image`."""
+    files = release.release_files(release.Contents(number), _MICROPYTHON, source)
+    return make_image(number, size_bytes, files=files, **image)
