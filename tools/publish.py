@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from tools import espressif, firmware, ondevice
+from tools.arguments import failed, file_name, free_text
 from tools.factory import FLASH_SIZES, ROOT, layout
 from tools.factory.files import write_whole
 from tools.server.cli import add_connection, open_vendor
@@ -46,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         publish(_parse(arguments))
     except UsageError as error:
-        return _failed(error, 2)
+        return failed("publish", error, 2)
     except (PublishError, VendorError, espressif.ImageError, firmware.FirmwareError, OSError) as error:
-        return _failed(error, 1)
+        return failed("publish", error, 1)
     except KeyboardInterrupt:
-        return _failed("interrupted", 1)
+        return failed("publish", "interrupted", 1)
     return 0
 
 
@@ -236,13 +237,13 @@ def _digest_of(signed: bytes) -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m tools.publish", description=__doc__)
+    parser = Parser(prog="thermometer publish", description=__doc__, allow_abbrev=False)
     parser.add_argument("--firmware", type=_file, required=True, help="combined image, or app image")
     parser.add_argument("--version", type=_version, required=True, help="the name it will have: the next number")
     parser.add_argument("--signing-key", type=_file, metavar="PEM", help="private; with --sign-command, public")
     parser.add_argument("--sign-command", metavar="COMMAND", help="an external signer, see above")
-    parser.add_argument("--template", help="default: the only one there is")
-    parser.add_argument("--description", default="")
+    parser.add_argument("--template", type=free_text, help="default: the only one there is")
+    parser.add_argument("--description", type=free_text, default="")
     parser.add_argument("--target", action="store_true", help="make it the template's target version")
     parser.add_argument("--flash-size", choices=FLASH_SIZES, default="4MB", help="of the smallest device in the field")
     add_connection(parser, *([os.environ[_SERVER_VARIABLE]] if os.environ.get(_SERVER_VARIABLE) else []))
@@ -253,7 +254,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _file(text: str) -> Path:
-    if not Path(text).is_file():
+    if not file_name(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: no such file")
     return Path(text)
 
@@ -262,11 +263,6 @@ def _version(text: str) -> str:
     if not (text.isascii() and text.isdigit()) or text.startswith("0"):
         raise argparse.ArgumentTypeError(f"{text!r} is no version: they are 1, 2, 3 and so on (VERSION=…)")
     return text
-
-
-def _failed(problem: object, status: int) -> int:
-    print("publish: " + " ".join(str(problem).split()), file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":
