@@ -48,6 +48,9 @@ TABLE = (
     _Setting("check_interval_s", 3600, least=1),
     _Setting("onewire_pin", 4),
     _Setting("signing_keys", [], check=_are_digests),
+    _Setting("product", "Thermometer"),
+    _Setting("setup_password", ""),
+    _Setting("device_secret", ""),
 )
 
 

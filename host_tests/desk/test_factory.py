@@ -43,7 +43,7 @@ def make(tmp_path, capsys):
         given = {"serial": SERIAL, "firmware": COMBINED, "server": "http://127.0.0.1:8080", "wifi_ssid": WIFI}
         given |= {"out": run.out, **options}
         words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-        return main(["image", *words, *arguments]), *capsys.readouterr()
+        return main(["factory", "--allow-localhost", *words, *arguments]), *capsys.readouterr()
 
     run.out = tmp_path / "made" / "image.bin"
     return run
@@ -192,12 +192,14 @@ def test_settings_are_what_was_asked_for(make, tmp_path, keys):
         config = config_of(image)
         made_at = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=config.pop("made_at"))
         assert before <= made_at <= datetime.now(UTC)
+        assert len(config.pop("setup_password")) >= 12 and len(config.pop("device_secret")) == 32
         assert config == {
             "report_interval_s": 5,
             "wifi": [[WIFI, PASSWORD], ["second", ""]],
             "server": "https://api.test",
             "ca": "/ca.pem",
             "signing_keys": [(keys / "digest").read_bytes().hex()],
+            "product": "Thermometer",
         }
         files = factory.read_files(image)
         assert files["/ca.pem"] == pem_bytes.replace(b"\r", b"") * count

@@ -59,7 +59,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "batch"
     (folder.parent / "serials.csv").write_text("\n".join(SERIALS))
     os.environ["WIFI_PASSWORD"] = "not to be seen"
-    order = ["--firmware", firmware.combined_image("1.27.0"), "--server=http://127.0.0.1:1", "--wifi-ssid=home"]
+    order = ["--firmware", firmware.combined_image("1.27.0"), "--server=http://192.0.2.1", "--wifi-ssid=home"]
     arguments = ["batch", *order, f"--serials={folder.parent / 'serials.csv'}", f"--out={folder}"]
     record = f"--record={folder.parent / 'record.jsonl'}"
     assert main([*map(str, arguments), "--no-register", "--product=Thermometer", record]) == 0
@@ -319,6 +319,7 @@ def shop(tmp_path, monkeypatch):
 def batch_of(run, shop, tmp_path, text, *more, product="Kitchen", url=None):
     (tmp_path / "serials.csv").write_text(text)
     order = ["--firmware", firmware.combined_image("1.27.0"), f"--server={url or shop.url}", "--wifi-ssid=home"]
+    order += ["--allow-localhost"]
     order += [f"--product={product}"] if product else []
     return run("batch", *order, f"--serials={tmp_path / 'serials.csv'}", f"--out={tmp_path / 'batch'}", *more)
 
@@ -360,7 +361,7 @@ def test_broken_list_is_named_by_line_and_nothing_is_done(run, shop, tmp_path):
 def test_list_that_is_no_text(run, shop, tmp_path):
     (tmp_path / "serials.csv").write_bytes(b"\xff\xfe\x00A")
     order = ["--firmware", firmware.combined_image("1.27.0"), f"--server={shop.url}", "--wifi-ssid=home"]
-    refused(run("batch", *order, f"--serials={tmp_path / 'serials.csv'}", f"--out={tmp_path / 'x'}"), 1, "no CSV file")
+    refused(run("batch", *order, "--allow-localhost", f"--serials={tmp_path / 'serials.csv'}", f"--out={tmp_path / 'x'}"), 1, "no CSV file")
 
 
 def test_version_that_the_server_does_not_have_registers_nothing(run, shop, tmp_path):

@@ -1,13 +1,14 @@
 """An order: all that the thermometers of one run have in common, checked as a whole before the first is made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools import agent, espressif
-from tools.factory import settings
+from tools.factory import personal, settings, setup_network
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
 from tools.factory.layout import FLASH_SIZES, layout
+from tools.factory.personal import Secrets
 
 ASSUMED_MICROPYTHON = "1.27.0"
 SPARE_BYTES = 16 * 1024
@@ -16,7 +17,7 @@ SPARE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Order:
-    """Firmware, agent and settings. `image(serial)` makes one thermometer's flash image."""
+    """Firmware, agent and settings. `image(serial, secrets)` makes one thermometer's flash image."""
 
     parts: Parts
     config: dict
@@ -24,9 +25,36 @@ class Order:
     flash_bytes: int
     notes: list[str] = field(default_factory=list)
 
-    def image(self, serial: str) -> bytes:
+    @property
+    def product(self) -> str:
+        """By which the boards name their setup network."""
+        return self.config["product"]
+
+    def of_product(self, name: str) -> "Order":
+        """The same for boards of this product, unless the settings name one. FactoryError when it cannot be one."""
+        if self.product != setup_network.PRODUCT:
+            return self
+        setup_network.check_product(name)
+        return replace(self, config={**self.config, "product": name})
+
+    def require_no_secrets(self) -> None:
+        """FactoryError when the settings give all boards the same secret."""
+        shared = [name for name in (personal.SETUP_PASSWORD, personal.DEVICE_SECRET) if self.config.get(name)]
+        if shared:
+            raise FactoryError(f"CONFIG gives every board the same {shared[0]}: leave it out, each gets its own")
+
+    def secrets(self, path: Path, serial: str) -> Secrets:
+        """The secrets of the board with this serial number: those of the settings, of the image that lies at `path`
+        from before, or new ones."""
+        found = personal.kept_secrets(path, serial) or personal.new_secrets()
+        return Secrets(
+            self.config.get(personal.SETUP_PASSWORD) or found.setup_password,
+            self.config.get(personal.DEVICE_SECRET) or found.device_secret,
+        )
+
+    def image(self, serial: str, secrets: Secrets) -> bytes:
         """The flash image of the thermometer with this serial number."""
-        own = settings.own_files(serial, **self.config)
+        own = settings.own_files(serial, **{**self.config, **secrets.settings})
         return assemble(self.parts, {**self.files, **own}, self.flash_bytes)
 
 
@@ -40,8 +68,15 @@ def make_order(
     version_id: str | None = None,
     config: Path | None = None,
     flash_size: str = "4MB",
+    allow_localhost: bool = False,
 ) -> Order:
     """Read and check all of it. FactoryError for the first thing that cannot be; nothing has been written then."""
+    if not allow_localhost:
+        settings.check_reachable(server)
+    if server.startswith("https://") and not ca:
+        raise FactoryError(
+            f"{server} needs its CA's certificate, CA=….pem: without it the board cannot tell the server from others"
+        )
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
@@ -65,13 +100,15 @@ def make_order(
         files[settings.CA_PATH] = settings.read_ca(ca)
         if server.startswith("http://"):
             notes.append("CA is of no use with a server address that begins with http://")
-    elif server.startswith("https://"):
-        notes.append("without CA the device has nothing to check the server's certificate against")
+    elif base.get("ca"):
+        raise FactoryError(f"{config} names certificates on the board ({base['ca']}), but gives none: CA=….pem")
     if version_id:
         files |= settings.state_file(version_id, parts.fingerprint)
     order = Order(parts, merged, files, flash_bytes, notes)
     vfs = next(partition for partition in layout(flash_bytes) if partition.label == "vfs")
-    free_bytes = vfs.size - used_bytes(order.image("A" * 64)[vfs.address : vfs.address + vfs.size])
+    free_bytes = vfs.size - used_bytes(
+        order.image("A" * 64, personal.new_secrets())[vfs.address : vfs.address + vfs.size]
+    )
     if free_bytes < SPARE_BYTES:
         raise FactoryError(f"the files leave {free_bytes // BLOCK_BYTES} blocks of the file system free: too few")
     return order
