@@ -45,6 +45,7 @@ def provision(device) -> "Next | None":
 
     # A firmware on trial has reached the server; if it can measure as well, it stays.
     if running.on_trial:
+        run("thermometer", "read_celsius", device)
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
     if record.outcome:

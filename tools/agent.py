@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
 RELEASE = "/release"
-MAIN = b"import agent.loop, board\n\nagent.loop.live(board.Board(watchdog))\n"
+MAIN = ROOT / "tools" / "board_main.py"
+"""What lies on a board as /main.py. boot.py leaves it the watchdog."""
 _TEXT_SUFFIXES = (".txt",)
 
 
@@ -25,7 +26,7 @@ class AgentFilesError(Exception):
 
 def source_files(device: Path = DEVICE) -> dict[str, bytes]:
     """Return the agent as source, by path on the board; boot.py lies beside the folder `device`."""
-    files = {"/boot.py": (device.parent / "boot.py").read_bytes(), "/main.py": MAIN}
+    files = {"/boot.py": (device.parent / "boot.py").read_bytes(), "/main.py": MAIN.read_bytes()}
     for path in sorted(device.rglob("*")):
         if path.suffix in (".py", *_TEXT_SUFFIXES):
             files[f"{RELEASE}/{path.relative_to(device).as_posix()}"] = path.read_bytes()

@@ -4,6 +4,7 @@ import sys
 
 from micropython import const
 
+from . import errors  # noqa: F401  stays loaded: an error that one phase raises is judged in another
 from .console import Console
 from .device import Device
 from .runner import run
