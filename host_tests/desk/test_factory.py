@@ -43,9 +43,21 @@ def make(tmp_path, capsys):
         given = {"serial": SERIAL, "firmware": COMBINED, "server": "http://127.0.0.1:8080", "wifi_ssid": WIFI}
         given |= {"out": run.out, **options}
         words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-        return main(["factory", "--allow-localhost", *words, *arguments]), *capsys.readouterr()
+        return main(["factory", *run.allowed, *words, *arguments]), *capsys.readouterr()
 
     run.out = tmp_path / "made" / "image.bin"
+    run.allowed = ["--allow-localhost"]
+    return run
+
+
+@pytest.fixture
+def real(make):
+    """The same for a board that is none of this computer's."""
+
+    def run(**options):
+        make.allowed = []
+        return make(**options)
+
     return run
 
 
@@ -314,7 +326,18 @@ def test_settings_that_the_device_would_refuse(make, tmp_path, text, told):
     refused(make(config=tmp_path / "more.json", wifi_ssid=""), 1, told)
 
 
-@pytest.mark.parametrize("name, password", [("x" * 33, PASSWORD), ("name", "short"), ("name", "pässword1")])
+@pytest.mark.parametrize(
+    "name, password",
+    [
+        ("x" * 33, PASSWORD),
+        ("ä" * 17, PASSWORD),
+        ("name", "short"),
+        ("name", "x" * 64),
+        ("name", "ä" * 32),
+        ("name", "pass\tword"),
+        ("name", "password\x7f"),
+    ],
+)
 def test_wifi_that_cannot_be(make, monkeypatch, name, password):
     monkeypatch.setenv("WIFI_PASSWORD", password)
     outcome = make(wifi_ssid=name)
@@ -322,14 +345,63 @@ def test_wifi_that_cannot_be(make, monkeypatch, name, password):
     assert password not in outcome[2]
 
 
-def test_wifi_left_out(make, monkeypatch):
-    refused(make(wifi_ssid=""), 1, "no WiFi network is given")
+def test_wifi_left_out_is_the_owners_to_choose(make, monkeypatch):
+    status, output, _ = make(wifi_ssid="")
+    assert status == 0 and "WiFi by its owner, through the setup network" in output
+    assert "wifi" not in config_of(make.out.read_bytes())
     monkeypatch.delenv("WIFI_PASSWORD")
-    refused(make(), 2, "WIFI_PASSWORD is missing")
+    refused(make(), 2, "WIFI_PASSWORD is missing", "--wifi-password-file")
 
 
-def test_version_id_that_is_none(make):
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "1" * 40])
+def test_server_at_a_port_that_no_board_can_dial(make, port):
+    refused(make(server=f"http://192.168.1.20:{port}"), 2, f"has the port {port}: they go from 1 to 65535")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost",
+        "localhost.",
+        "my.localhost",
+        "127.0.0.1",
+        "127.9.9.9",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0.0.0.0",
+        "0",
+    ],
+)
+def test_server_that_a_board_would_look_for_on_itself(real, host):
+    refused(
+        real(server=f"http://{host}:8080"), 1, "a board reaches it by its address in the network", "ALLOW_LOCALHOST=1"
+    )
+
+
+@pytest.mark.parametrize("host", ["192.168.1.20", "localhost.example.com", "local", "1270.example.com", "10.0.0.127"])
+def test_server_that_boards_reach(real, host):
+    assert real(server=f"http://{host}:65535")[0] == 0
+
+
+def test_https_without_certificates_to_check_it_against(make, tmp_path):
+    refused(make(server="https://api.test"), 1, "https://api.test needs its CA's certificate, CA=….pem")
+    (tmp_path / "more.json").write_text('{"ca": "/ca.pem"}')
+    refused(make(server="https://api.test", config=tmp_path / "more.json"), 1, "CA=….pem")
+    refused(make(config=tmp_path / "more.json"), 1, "names certificates on the board (/ca.pem), but gives none")
+
+
+def test_version_id_that_is_none(make, monkeypatch):
     refused(make(version_id="a/b"), 1, "is no version Id")
+    monkeypatch.setenv("GADGETKEEPER_PASSWORD", "secret")
+    refused(make(version_id="a", server="http://127.0.0.1:1"), 1, "VERSION_ID is not checked", "CHECK=0")
+    assert make("--no-check", version_id="a", server="http://127.0.0.1:1")[0] == 0
+
+
+def test_version_id_that_the_server_does_not_have(make, world):
+    refused(make(version_id="a" * 32, server=world.url), 1, f"has no version {'a' * 32}", "version list")
+    assert not make.out.exists()
 
 
 def test_certificates_that_are_of_no_use(make, tmp_path):
@@ -371,14 +443,15 @@ def test_interrupted_writing_leaves_the_image_before(make, tmp_path, monkeypatch
 
     monkeypatch.setattr("os.fsync", fail)
     refused(make(serial="OTHER"), 1, "disk full")
-    assert make.out.read_bytes() == before and len(list(make.out.parent.iterdir())) == 1
+    assert make.out.read_bytes() == before
+    assert sorted(path.name for path in make.out.parent.iterdir()) == ["image.bin", "image.label.html"]
 
 
 # on the twin
 
 
 @pytest.fixture
-def world(tmp_path, request):
+def world(tmp_path, request, monkeypatch):
     """A server with versions 1 and 2, and the serial number; it speaks https if the test says so."""
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
@@ -386,6 +459,7 @@ def world(tmp_path, request):
     tls = (tmp_path / "server.pem", tmp_path / "server.pem") if getattr(request, "param", "") == "https" else None
     with server.running(tmp_path / "server", tls=tls) as running:
         vendor = running.vendor
+        monkeypatch.setenv("GADGETKEEPER_PASSWORD", running.password)
         running.ca = tmp_path / "ca.pem"
         ca.cert_pem.write_to_path(running.ca)
         template = vendor.create_template("Thermometer")
@@ -456,7 +530,8 @@ def test_device_trusts_the_ca_that_it_was_made_with_and_no_other(make, world, tm
     assert "[5/5] version 1 confirmed" in console
     in_step(world, twin, "1")
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    made(make, ca=tmp_path / "other.pem", **order)
+    refused(make(ca=tmp_path / "other.pem", **order), 1, "VERSION_ID is not checked: no answer from https://")
+    assert make("--no-check", ca=tmp_path / "other.pem", **order)[0] == 0
     (tmp_path / "flash.bin").unlink()
     twin = Twin(tmp_path / "flash.bin", "vm")
     twin.world |= insert_image(make.out, twin)

@@ -29,10 +29,11 @@ def read_serials(path: Path, column: str | None = None) -> list[str]:
     """The serial numbers of a text file: those of its column `column` (None: "serial"), separated by commas,
     semicolons or tabs, or one on each line without a line that names it. FactoryError names the lines that are wrong,
     all of them up to ten, or the columns that are there when none of them is meant."""
-    rows = _rows(path)
+    name = (column or COLUMN).strip().casefold()
+    rows = _rows(path, name)
     if not rows:
         raise FactoryError(f"{path} holds no serial number")
-    index, rows = _find_column(path, rows, column)
+    index, rows = _find_column(path, rows, name, is_named=column is not None)
     serials: dict[str, str] = {}
     lines: dict[str, int] = {}
     wrong = []
@@ -57,19 +58,20 @@ def read_serials(path: Path, column: str | None = None) -> list[str]:
     return list(serials.values())
 
 
-def _rows(path: Path) -> list[_Row]:
-    """The lines that are not empty."""
+def _rows(path: Path, name: str) -> list[_Row]:
+    """The lines that are not empty, taken apart at the separator that shows a column `name` in the first of them, or
+    that stands there most often."""
     try:
         lines = list(io.StringIO(read_text(path), newline=""))
-        first = next((line.strip() for line in lines if line.strip()), "")
-        skipped = 0
-        if first.lower().startswith("sep=") and len(first) == len("sep=;"):  # Excel's own first line
-            delimiter = first[-1]
-            skipped = next(number for number, line in enumerate(lines, 1) if line.strip())
-        else:
-            delimiter = max(_DELIMITERS, key=first.count)
-        reader = csv.reader(lines[skipped:], delimiter=delimiter)
-        return [_Row(skipped + reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+        first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+        head = lines[first].strip() if lines else ""
+        if head.lower().startswith("sep=") and len(head) == len("sep=;"):  # Excel's own first line
+            return _parse(lines, first + 1, head[-1])
+        for delimiter in _DELIMITERS:
+            rows = _parse(lines, first, delimiter)
+            if rows and name in map(str.casefold, rows[0].cells):
+                return rows
+        return _parse(lines, first, max(_DELIMITERS, key=head.count))
     except OSError as error:
         raise FactoryError(f"{path} cannot be read: {error.strerror}") from error
     except TextError as error:
@@ -78,20 +80,24 @@ def _rows(path: Path) -> list[_Row]:
         raise FactoryError(f"{path} is no CSV file: {error}") from error
 
 
-def _find_column(path: Path, rows: list[_Row], wanted: str | None) -> tuple[int, list[_Row]]:
+def _parse(lines: list[str], skipped: int, delimiter: str) -> list[_Row]:
+    reader = csv.reader(lines[skipped:], delimiter=delimiter)
+    return [_Row(skipped + reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+
+
+def _find_column(path: Path, rows: list[_Row], name: str, is_named: bool) -> tuple[int, list[_Row]]:
     """Where the serial numbers stand, and the rows that hold them. A guess would make boards named "order"."""
     head = rows[0].cells
-    name = (wanted or COLUMN).strip().casefold()
     matches = [index for index, cell in enumerate(head) if cell.casefold() == name]
     if len(matches) == 1:
         return matches[0], rows[1:]
     columns = ", ".join(shown(cell) if cell else "(no name)" for cell in head)
     if matches:
-        raise FactoryError(f"{path} has {len(matches)} columns {wanted or COLUMN!r} ({columns}): nothing was made")
-    if wanted is None and len(head) == 1 and not _is_title(rows):
+        raise FactoryError(f"{path} has {len(matches)} columns {name!r} ({columns}): nothing was made")
+    if not is_named and len(head) == 1 and not _is_title(rows):
         return 0, rows
     raise FactoryError(
-        f"{path} has no column {wanted or COLUMN!r}, its first line says {columns}: "
+        f"{path} has no column {name!r}, its first line says {columns}: "
         "name the one with the serial numbers, COLUMN=…; nothing was made"
     )
 
