@@ -315,6 +315,7 @@ def test_app_without_a_boot_loader(make, tmp_path):
         ("[]", "is not a JSON object"),
         ('{"wify": []}', "there is no setting 'wify'"),
         ('{"report_interval_s": "5"}', "/config.json: report_interval_s has no value of its kind"),
+        ('{"thing_name": "\\ud800"}', r"half of a character ('\ud800')"),
         ('{"wifi": ["name"]}', "wifi needs networks like"),
         ('{"wifi": [["name", "short"]]}', "the password of WiFi 'name'"),
         ('{"signing_keys": ["x"]}', "/config.json: signing_keys has no value of its kind"),

@@ -94,10 +94,9 @@ def make_batch(options: argparse.Namespace) -> None:
         raise UsageError("REGISTER=0 needs the product's name for the labels: PRODUCT=…")
     entries = Record(options.record).read()
     if not options.register:
+        order = order.of_product(options.product)
         with batch.opened(options.out, listed, options.product):
-            _finish(
-                options, order.of_product(options.product), options.product, _images(options, order, listed, entries)
-            )
+            _finish(options, order, options.product, _images(options, order, listed, entries))
         return
     with open_vendor(options, _trust(order)) as vendor:
         registration = batch.look(vendor, options.product, listed, options.version_id)
@@ -342,7 +341,7 @@ def _folder(text: str) -> Path:
 def _port(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("no port is given: PORT=/dev/ttyUSB0")
-    return text
+    return free_text(text)
 
 
 if __name__ == "__main__":

@@ -276,7 +276,7 @@ def flash_one(
     item = Item(serial, path, sha256(image))
     with record.locked() as entries:
         entries.require(serial, board.mac, is_reuse)
-        record.add(serial, board.mac, item.sha256, STARTED)
+        record.add(serial, board.mac, item.sha256, STARTED, secret_sha256=device_secret_sha256(image))
     _write(item, image, record, board, erase, progress)
     return item
 

@@ -17,7 +17,7 @@ from tools.text_files import TextError, pem, read_text
 CA_PATH = "/ca.pem"
 _EPOCH_S = 946_684_800  # 2000-01-01 UTC, where a board's clock begins
 _CA_MAX_BYTES = 16 * 1024  # what a board can hold in memory next to everything else
-_SERVER = re.compile(r"https?://[^/\s:@?#]+(:\d+)?/?", re.ASCII)
+_SERVER = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]+)?/?")
 _PORT_MAX = 65535
 _SSID_MAX_BYTES = 32
 _PASSPHRASE_BYTES = range(8, 64)
@@ -67,6 +67,8 @@ def make_config(
         ondevice.check_config(own_files("A", **config)["/config.json"])
     except ondevice.Refused as error:
         raise FactoryError(str(error)) from error
+    except UnicodeEncodeError as error:  # "\ud800" alone, which JSON can write and UTF-8 cannot
+        raise FactoryError(f"the settings hold half of a character ({error.object[error.start]!r})") from error
     for network in config.get("wifi", []):
         if not isinstance(network, list) or len(network) not in (2, 3):
             raise FactoryError('wifi needs networks like [["name", "password"]]')
