@@ -76,10 +76,12 @@ flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUS
 	@$(THERMOMETER) $(if $(value RELEASE),release $(call needed,serial,RELEASE) $(RECORDING),flash-batch $(call needed,batch,BATCH) $(call option,count,COUNT) $(BOARD))
 
 .PHONY: publish
-publish: $(READY) $(FIRMWARES)  ## Publish a firmware: VERSION=2 FIRMWARE=….bin [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]
-	@$(THERMOMETER) publish $(call secret,GADGETKEEPER_PASSWORD)$(call needed,version,VERSION) $(call needed,firmware,FIRMWARE) $(call option,description,DESCRIPTION) \
-	  $(call chosen,target,TARGET) $(call option,signing-key,SIGNING_KEY) $(call option,sign-command,SIGN_COMMAND) $(call option,flash-size,FLASH_SIZE) \
-	  $(call option,template,TEMPLATE) $(call option,ca,CA) $(call option,server,SERVER) $(call option,password-file,PASSWORD_FILE)
+publish: $(READY) $(FIRMWARES)  ## Publish a release: VERSION=2 [FIRMWARE=….bin, a MicroPython or a release] [APP=folder] [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [SERVER_CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]; what it changes on devices: [KEYS="….pem …"] [CA=….pem] [NEW_SERVER=https://…] [FLOOR=2] [YES=1]
+	@$(THERMOMETER) publish $(call secret,GADGETKEEPER_PASSWORD)$(call needed,version,VERSION) $(call option,firmware,FIRMWARE) $(call option,app,APP) \
+	  $(call option,description,DESCRIPTION) $(call option,template,TEMPLATE) $(call chosen,target,TARGET) $(call option,flash-size,FLASH_SIZE) \
+	  $(call option,signing-key,SIGNING_KEY) $(call option,sign-command,SIGN_COMMAND) $(call option,password-file,PASSWORD_FILE) \
+	  $(call typed,KEYS)$(if $(value KEYS),--keys $$KEYS) $(call option,ca-for-devices,CA) $(call option,new-server,NEW_SERVER) $(call option,floor,FLOOR) \
+	  $(call option,server,SERVER) $(call option,ca,SERVER_CA) $(call chosen,yes,YES)
 
 .PHONY: deploy
 deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]
@@ -175,6 +177,7 @@ types: $(READY)  ## Types: device/ against the boards' stubs, tools/ against CPy
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@cp "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/*.pyi build/stubs/
 	@$(BIN)/mypy --custom-typeshed-dir "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@$(BIN)/mypy --config-file tools/mypy.ini
 
 .PHONY: lock
 lock: $(READY)  ## Pin the packages of pyproject.toml anew (needs uv)

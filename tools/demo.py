@@ -16,7 +16,7 @@ from tools import espressif, factory, firmware, publish, server
 from tools.arguments import failed, file_name
 from tools.locks import InUseError, held
 from tools.server.client import VendorError
-from tools.twin.__main__ import is_done, make_factory_fresh
+from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin, TwinError
 from tools.twin.paths import VM
 
@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(version_2: Path | None) -> None:
     """Go through the whole scenario; DemoError when the server or the flash says otherwise in the end."""
     images = {
-        "1": firmware.app_image("1.27.0"),
-        "2": publish.read_app(version_2) if version_2 else firmware.app_image("1.28.0"),
+        "1": make_app(1),
+        "2": publish.read_app(version_2) if version_2 else make_app(2),
     }
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)

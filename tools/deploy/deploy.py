@@ -19,7 +19,7 @@ OWN_FILES = ("/serial.txt", "/config.json", "/state.json", "/ca.pem")
 """What makes the board this one; never touched."""
 
 FOLDERS = (agent.RELEASE, "/gadgetkeeper")
-"""The agent's own folders, now and in 0.1: what lies there and is not part of this agent is left from another version."""
+"""The agent's own folders, now and in 0.1: what lies there and is not part of this agent is left over."""
 
 _NO_SPACE = re.compile(r"OSError: (28|\[Errno 28\])")
 _LAST = ("/boot.py", "/main.py")

@@ -94,14 +94,12 @@ def make_batch(options: argparse.Namespace) -> None:
         raise UsageError("REGISTER=0 needs the product's name for the labels: PRODUCT=…")
     entries = Record(options.record).read()
     if not options.register:
-        order = order.of_product(options.product)
         with batch.opened(options.out, listed, options.product):
             _finish(options, order, options.product, _images(options, order, listed, entries))
         return
     with open_vendor(options, _trust(order)) as vendor:
         registration = batch.look(vendor, options.product, listed, options.version_id)
         name = registration.product["name"]
-        order = order.of_product(name)
         with batch.opened(options.out, listed, name):
             if not options.new_secrets:
                 batch.require_own_secrets(vendor, registration, options.out, listed)

@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools import agent, espressif
-from tools.factory import personal, settings, setup_network
+from tools import agent, espressif, release
+from tools.factory import personal, settings
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
 from tools.factory.layout import FLASH_SIZES, layout
 from tools.factory.personal import Secrets
 
-ASSUMED_MICROPYTHON = "1.27.0"
 SPARE_BYTES = 16 * 1024
 """What must stay free in the file system, for the agent's record and littlefs's own copies."""
 
@@ -27,15 +26,8 @@ class Order:
 
     @property
     def product(self) -> str:
-        """By which the boards name their setup network."""
+        """Whose releases the boards take, and by which they name their setup network."""
         return self.config["product"]
-
-    def of_product(self, name: str) -> "Order":
-        """The same for boards of this product, unless the settings name one. FactoryError when it cannot be one."""
-        if self.product != setup_network.PRODUCT:
-            return self
-        setup_network.check_product(name)
-        return replace(self, config={**self.config, "product": name})
 
     def require_no_secrets(self) -> None:
         """FactoryError when the settings give all boards the same secret."""
@@ -68,9 +60,11 @@ def make_order(
     version_id: str | None = None,
     config: Path | None = None,
     flash_size: str = "4MB",
+    number: int = 1,
     allow_localhost: bool = False,
 ) -> Order:
-    """Read and check all of it. FactoryError for the first thing that cannot be; nothing has been written then."""
+    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
+    that cannot be; nothing has been written then."""
     if not allow_localhost:
         settings.check_reachable(server)
     if server.startswith("https://") and not ca:
@@ -85,17 +79,19 @@ def make_order(
         raise FactoryError(
             f"{firmware}: the app is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
         )
-    if parts.micropython is None:
-        notes.append(
-            f"{firmware} does not say its MicroPython version: the agent is compiled for {ASSUMED_MICROPYTHON}"
-        )
     try:
         digest = espressif.key_digest(signing_key) if signing_key else None
-        files = dict(agent.compiled_files(parts.micropython or ASSUMED_MICROPYTHON))
-    except (espressif.ImageError, agent.AgentFilesError) as error:
-        raise FactoryError(str(error)) from error
-    base = settings.read_config(config) if config else {}
-    merged = settings.make_config(server, wifi, base, ca is not None, digest)
+        base = settings.read_config(config) if config else {}
+        merged = settings.make_config(server, wifi, base, ca is not None, digest)
+        contents = release.Contents(number, merged["product"])
+        parts = replace(parts, app=release.make_release(parts.app, contents))
+    except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
+        raise FactoryError(f"{firmware}: {error}") from error
+    if len(parts.app) > slot.size:
+        raise FactoryError(
+            f"the release is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
+        )
+    files = agent.board_files()
     if ca:
         files[settings.CA_PATH] = settings.read_ca(ca)
         if server.startswith("http://"):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from tools import ondevice
 from tools.factory import personal, setup_network
 from tools.factory.errors import FactoryError
+from tools.release import PRODUCT
 from tools.text_files import TextError, pem, read_text
 
 CA_PATH = "/ca.pem"
@@ -73,7 +74,7 @@ def make_config(
         if not isinstance(network, list) or len(network) not in (2, 3):
             raise FactoryError('wifi needs networks like [["name", "password"]]')
         check_wifi(*network[:2])
-    setup_network.check_product(config.setdefault("product", setup_network.PRODUCT))
+    setup_network.check_product(config.setdefault("product", PRODUCT))
     _check_secrets(config)
     return config
 

@@ -7,7 +7,6 @@ characters of the serial number. The thermometer THERM00000000000001 of the prod
 
 from tools.factory.errors import FactoryError
 
-PRODUCT = "Thermometer"
 _SERIAL_END_CHARS = 6
 _NAME_MAX_BYTES = 32
 _PRODUCT_MAX_BYTES = _NAME_MAX_BYTES - 1 - _SERIAL_END_CHARS
@@ -20,11 +19,12 @@ def network_name(product: str, serial: str) -> str:
 
 
 def check_product(product: str) -> None:
-    """FactoryError when no network can be named after this product: a name has 32 bytes."""
-    if not 1 <= len(product.encode()) <= _PRODUCT_MAX_BYTES or not product.isprintable():
+    """FactoryError when no network can be named after this product, the setting of the same name: a network's name has
+    32 bytes, and a release's header names the product in ASCII."""
+    if not 1 <= len(product) <= _PRODUCT_MAX_BYTES or not (product.isascii() and product.isprintable()):
         raise FactoryError(
-            f"{product!r} names no setup network: 1 to {_PRODUCT_MAX_BYTES} bytes without control characters; give a "
-            'shorter "product" in the file CONFIG=…'
+            f"{product!r} names no setup network: product has 1 to {_PRODUCT_MAX_BYTES} ASCII characters, none of "
+            "them a control character"
         )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.twin import bootloader, otadata, partitions
 from tools.twin.files import read_files
@@ -28,7 +29,7 @@ RUNTIMES = ("vm", "cpython")
 HEAP = "160wK"
 """Python heap of the VM: 160 K machine words hold what an ESP32's 164 KB do, whose words are half as long."""
 
-WORLD = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
+WORLD: dict[str, Any] = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
 """The world around the chip. "firmware" says how images behave: {SHA-256: {"size_bytes": ..., "does": ...}}, "hang",
 "crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
@@ -71,6 +72,7 @@ class Twin:
         self._console = console
         self.cut = cut
         self._cut_now: tuple[int, str] | None = None
+        self._rtc_memory = ""  # in hex; survives a reset
 
     def power_on(
         self, max_boots: int = 8, timeout_s: float = 120, until: Callable[[str], bool] = lambda console: False
@@ -80,6 +82,7 @@ class Twin:
         deadline = time.monotonic() + timeout_s
         heard = ""
         cause, label = "power-on", ""
+        self._rtc_memory = ""
 
         def hear(text: str) -> None:
             nonlocal heard
@@ -145,6 +148,7 @@ class Twin:
     def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
         world["repl"] = repl
+        world["rtc_memory"] = self._rtc_memory
         power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
         # Not as an argument: MicroPython's end at 255 bytes. Not in \u escapes: it does not join the halves of one.
         return {**os.environ, "TWIN_POWER": json.dumps(power, ensure_ascii=False)}
@@ -168,7 +172,8 @@ class Twin:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()
-            program.stdout.close()
+            if program.stdout:
+                program.stdout.close()
             os.close(control)
 
     def _listen(self, program, control: int, deadline: float, hear: Callable, done: Callable[[], bool]) -> str:
@@ -198,6 +203,8 @@ class Twin:
                         word, _, rest = line.decode().partition(" ")
                         if word == "watchdog":
                             watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
+                        elif word == "rtc_memory":
+                            self._rtc_memory = rest
                         else:
                             self._drain(selector, console, hear)
                             if done():

@@ -111,7 +111,7 @@ class _Maker:
         return Contender(name, self._flash(name, files), self._new, self._running.url, led_to)
 
     def _make_ours(self, name: str, signed: bool) -> Contender:
-        image, key = self._signed if signed else (self._new, None)
+        image, key = self._signed if signed and self._signed else (self._new, None)
         serial = _serial(name)
 
         def led_to(url: str) -> dict[str, bytes]:
