@@ -251,7 +251,7 @@ def _order(options: argparse.Namespace) -> Order:
         options.version_id,
         options.config,
         options.flash_size,
-        options.allow_localhost,
+        allow_localhost=options.allow_localhost,
     )
 
 
