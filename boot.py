@@ -23,8 +23,29 @@ _SECTOR_BYTES = const(4096)
 _OTADATA_RECORD_BYTES = const(32)
 _PENDING_VERIFY = const(1)
 _VALID = const(2)
+_GET_BUFFER_SIZE = const(11)
+_LOADER_BYTES = const(128)
 _INDEX_ENTRY_BYTES = const(12)
 _FOLDER = const(0xFFFFFFFF)  # as a size
+
+
+class Module(io.IOBase):
+    """A compiled module, read from flash in the small pieces in which MicroPython's loader takes it."""
+
+    def __init__(self, slot, start, size):
+        self._slot, self._at, self._end = slot, start, start + size
+
+    def readinto(self, buffer):
+        """Fill the buffer with the next bytes; return how many there were."""
+        count = min(len(buffer), self._end - self._at)
+        if count:
+            self._slot.readblocks(self._at // _SECTOR_BYTES, memoryview(buffer)[:count], self._at % _SECTOR_BYTES)
+        self._at += count
+        return count
+
+    def ioctl(self, request, argument):
+        """Answer the loader: how much to read at a time."""
+        return _LOADER_BYTES if request == _GET_BUFFER_SIZE else 0
 
 
 class Bundle:
@@ -40,9 +61,8 @@ class Bundle:
             address, size = struct.unpack("<II", self._read(self._start, 8))
             self._start += 8
             if address == 0 and self._read(self._start, 3) == b"\xd2\xcd\x31":
-                index_end = self._start + size - 4
-                index_size = _INDEX_ENTRY_BYTES * struct.unpack("<I", self._read(index_end, 4))[0]
-                self._index = self._read(index_end - index_size, index_size)
+                self._index_end = self._start + size - 4
+                self._index_size = _INDEX_ENTRY_BYTES * struct.unpack("<I", self._read(self._index_end, 4))[0]
                 return
             self._start += size
         raise OSError(2)
@@ -58,17 +78,20 @@ class Bundle:
     def open(self, path, mode):
         """Open a file for reading."""
         start, size = self._find(path)
+        if path.endswith(".mpy"):
+            return Module(self._slot, self._start + start, size)
         content = self._read(self._start + start, size)
         return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
 
     def _find(self, path):
         key = struct.pack("<I", binascii.crc32(path.encode()))
-        at = self._index.find(key)
+        index = self._read(self._index_end - self._index_size, self._index_size)
+        at = index.find(key)
         while at > 0 and at % _INDEX_ENTRY_BYTES:
-            at = self._index.find(key, at + 1)
+            at = index.find(key, at + 1)
         if at < 0:
             raise OSError(2)
-        return struct.unpack_from("<II", self._index, at + 4)
+        return struct.unpack_from("<II", index, at + 4)
 
     def _read(self, at, size):
         buffer = bytearray(size)

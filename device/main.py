@@ -36,7 +36,7 @@ def provision(device) -> "Next | None":
     installed_id = run("ota.reconcile", "installed_id", device, running)
     if installed_id is None and record.image is None and not running.on_trial:
         current = run("gadgetkeeper.provision", "current_version", device)
-        if current:
+        if current and device.settings.release in (None, current.name):
             installed_id = current.id
             record.save(version_id=current.id, slot=running.slot, image=running.image, confirmed=True)
     in_step = installed_id == target.id

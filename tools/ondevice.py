@@ -11,7 +11,6 @@ from typing import Any
 from tools.twin import paths
 
 _SECTOR_BYTES = 4096
-_HEADER_BYTES = 288
 
 
 class Refused(Exception):
@@ -49,7 +48,7 @@ def check_config(config: bytes) -> None:
 
 def settings() -> set[str]:
     """Return the names of the settings that a device knows."""
-    return {setting.name for setting in module("agent.settings").TABLE}
+    return {setting.name for setting in module("agent.settings").table()}
 
 
 def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str], product: str) -> None:
@@ -65,7 +64,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
     with _verdict():
         header.check_header(update, firmware, len(firmware))
         image.check_image(slot, len(firmware), trusted)
-        bundle.check_bundle(update, firmware[:_HEADER_BYTES])
+        module("agent.manifest").check_manifest(bundle.read_manifest(slot), update.release, product)
 
 
 def module(name: str) -> Any:

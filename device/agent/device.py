@@ -6,7 +6,7 @@ from .schedule import Schedule
 
 
 class Settings:
-    """One attribute for each setting of `settings.TABLE`; the running release's `app` and `floor`."""
+    """One attribute for each setting of `settings.table`; the running release's `app`, `release` and `floor`."""
 
     server: str
     wifi: list

@@ -3,7 +3,7 @@
 import json
 
 from .errors import PermanentError
-from .settings import RELEASE_SETTINGS, TABLE
+from .settings import RELEASE_SETTINGS, table
 
 PATH = "/release/manifest.json"
 _NUMBER_MAX = 1 << 31
@@ -32,11 +32,21 @@ def parse_manifest(text: str) -> Manifest:
     manifest = Manifest(members)
     if not 0 <= manifest.floor <= manifest.release < _NUMBER_MAX:
         raise PermanentError("bad_manifest", "floor")
-    for name, value in manifest.settings.items():
-        setting = [setting for setting in TABLE if setting.name == name]
-        if name not in RELEASE_SETTINGS or not setting[0].accepts(value):
+    for name in manifest.settings:
+        if name not in RELEASE_SETTINGS:
             raise PermanentError("bad_manifest", name)
+    for setting in table():
+        if not setting.accepts(manifest.settings.get(setting.name, setting.default)):
+            raise PermanentError("bad_manifest", setting.name)
     return manifest
+
+
+def check_manifest(text: str, release: int, product: str) -> None:
+    """Check the manifest of a release that is to be installed, whose image says that it is this one of this product.
+    PermanentError when it is none, or another one's."""
+    manifest = parse_manifest(text)
+    if manifest.release != release or manifest.product != product:
+        raise PermanentError("bad_manifest", "not of this image")
 
 
 def _member(members: dict, name: str, kind, default=None):

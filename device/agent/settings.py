@@ -36,39 +36,40 @@ class _Setting:
         return self._check is None or self._check(value)
 
 
-TABLE = (
-    _Setting("product", "Thermometer"),
-    _Setting("server", "http://api.gadgetkeeper.com"),
-    _Setting("ca", ""),
-    _Setting("wifi", []),
-    _Setting("ntp", "pool.ntp.org"),
-    _Setting("made_at", 0),
-    _Setting("start_spread_s", 3),
-    _Setting("thing_name", "ThermometerDevice"),
-    _Setting("temperature_property", "temperature"),
-    _Setting("status_property", "status"),
-    _Setting("report_interval_s", 60, least=1),
-    _Setting("check_interval_s", 3600, least=1),
-    _Setting("onewire_pin", 4),
-    _Setting("signing_keys", [], check=_are_digests),
-    _Setting("setup_password", ""),
-    _Setting("device_secret", ""),
-)
+def table():
+    """Yield each setting: one at a time, because together they would take much memory."""
+    yield _Setting("product", "Thermometer")
+    yield _Setting("server", "http://api.gadgetkeeper.com")
+    yield _Setting("ca", "")
+    yield _Setting("wifi", [])
+    yield _Setting("ntp", "pool.ntp.org")
+    yield _Setting("made_at", 0)
+    yield _Setting("start_spread_s", 3)
+    yield _Setting("thing_name", "ThermometerDevice")
+    yield _Setting("temperature_property", "temperature")
+    yield _Setting("status_property", "status")
+    yield _Setting("report_interval_s", 60, least=1)
+    yield _Setting("check_interval_s", 3600, least=1)
+    yield _Setting("onewire_pin", 4)
+    yield _Setting("signing_keys", [], check=_are_digests)
+    yield _Setting("setup_password", "")
+    yield _Setting("device_secret", "")
+
 
 # What a release may replace: whom to trust and how often to ask; nothing that is this one board's own
 RELEASE_SETTINGS = ("server", "ca", "signing_keys", "ntp", "report_interval_s", "check_interval_s")
 
 
 def load_settings(device) -> None:
-    """Set an attribute of the device's settings for each line of TABLE: what the running release's manifest says, else
-    `/config.json`, else its default; and `app` and `floor`, which only the manifest says.
+    """Set an attribute of the device's settings for each line of `table`: what the running release's manifest says,
+    otherwise `/config.json`, otherwise its default; and `app`, `release` and `floor`, which only the manifest says.
 
     Settings never fail open: PermanentError when a file is there but cannot be used, or no longer names the server or
     the keys that this thing was activated with. All settings then stay as they were; before the first time they are the
     defaults, but no server is known."""
     settings, record = device.settings, device.record
-    values = {setting.name: setting.default for setting in TABLE}
-    values["app"], values["floor"] = "thermometer", 0
+    values = {setting.name: setting.default for setting in table()}
+    values["app"], values["release"], values["floor"] = "thermometer", None, 0
     if not settings.__dict__:
         _apply(settings, values)
         settings.server = ""  # nothing is sent before it is known where to
@@ -76,7 +77,7 @@ def load_settings(device) -> None:
     try:
         manifest = run("agent.manifest", "parse_manifest", read_text(device.release + "manifest.json"))
         given.update(manifest.settings)
-        given["app"], given["floor"] = manifest.app, manifest.floor
+        given["app"], given["release"], given["floor"] = manifest.app, str(manifest.release), manifest.floor
     except OSError as error:
         if error.errno != _ENOENT:  # without one: a board that the agent has been deployed to
             raise RetryableError("unreadable", "manifest.json", error)
@@ -106,7 +107,7 @@ def _given(device) -> dict:
     if not isinstance(given, dict):
         raise PermanentError("no_config")
     values = {}
-    for setting in TABLE:
+    for setting in table():
         if setting.name in given:
             if not setting.accepts(given[setting.name]):
                 # The value is not shown: it may be a password in the wrong place.

@@ -19,7 +19,12 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
     here, or the chip's own check refuses it."""
     try:
         _check(update, size_bytes)
-        _arm(update)
+    except AgentError as error:
+        update.refuse(error)
+    _program_head(update.slot)
+    _write_ahead(update)
+    try:
+        run("ota.slots", "arm", update.device.board.Partition, update.slot)
     except AgentError as error:
         update.refuse(error)
     update.say("checked, starting it")
@@ -29,26 +34,31 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
 def _check(update, size_bytes: "int | None") -> None:
     # What should still be there from another time need not be: the board may have been flashed by cable since.
     begun = update.device.record.pending
-    if begun.image and begun.image != update.slot.fingerprint():
+    if begun.image and begun.image != run("ota.layout", "fingerprint", update.slot):
         raise RetryableError("wrong_hash")
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
     run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
-    run("ota.bundle", "check_bundle", update, head)
+    manifest = run("ota.bundle", "read_manifest", update.slot)
+    run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)
 
 
-def _arm(update) -> None:
-    slot, pending = update.slot, update.pending
+def _program_head(slot) -> None:
+    """Make the image one that the boot loader takes. RetryableError when the flash fails."""
     if slot.held_back:
         try:
             slot.program(0, slot.held_back)
         except OSError as error:
             raise RetryableError("flash_failed", slot.label, error)
         slot.held_back = None
+
+
+def _write_ahead(update) -> None:
+    pending = update.pending
     # The attempt is counted before it is made: a boot that never comes back must count, too.
     pending.attempts += 1
     pending.phase = ARMED
-    pending.image, pending.head, pending.etag, pending.size_bytes = slot.fingerprint(), None, None, None
+    pending.image = run("ota.layout", "fingerprint", update.slot)
+    pending.head = pending.etag = pending.size_bytes = None
     update.device.record.write_ahead(pending, quarantined=None)
-    run("ota.slots", "arm", update.device.board.Partition, slot)

@@ -9,10 +9,7 @@ import binascii
 import struct
 
 from agent.errors import PermanentError
-from agent.runner import run
 from micropython import const
-
-from .header import Header
 
 _HEADER_BYTES = const(24)
 _SEGMENT_HEADER_BYTES = const(8)
@@ -83,25 +80,16 @@ class Bundle:
         return content
 
 
-def check_bundle(update, head) -> None:
-    """Check the bundle of the release in the update's slot, which begins with `head`.
-
-    PermanentError when the agent could not run from it, when its manifest is not that of this image, or when what it
-    would change about trust cannot be."""
-    bundle = Bundle(update.slot)
-    for path in _NEEDED:
-        if not bundle.has(path + ".mpy") and not bundle.has(path + ".py"):
-            raise PermanentError("bad_bundle", path)
+def read_manifest(slot) -> str:
+    """Return the text of the manifest in the slot's bundle. PermanentError when there is none, or when the agent could
+    not run from this bundle."""
+    bundle = Bundle(slot)
+    for module in _NEEDED:
+        if not bundle.has(module + ".mpy") and not bundle.has(module + ".py"):
+            raise PermanentError("bad_bundle", module)
     if bundle.size_bytes(_MANIFEST) > _MANIFEST_MAX_BYTES:
         raise PermanentError("bad_manifest", f"larger than {_MANIFEST_MAX_BYTES} bytes")
     try:
-        text = bundle.text(_MANIFEST)
+        return bundle.text(_MANIFEST)
     except ValueError:  # not UTF-8
         raise PermanentError("bad_manifest", "no text")
-    manifest = run("agent.manifest", "parse_manifest", text)
-    header = Header(head)
-    if manifest.release != header.release or manifest.product != header.product:
-        raise PermanentError("bad_manifest", "not of this image")
-    ca = manifest.settings.get("ca", "")
-    if ca.startswith("/release/"):
-        bundle.size_bytes(ca[len("/release") :])

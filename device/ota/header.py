@@ -76,6 +76,7 @@ def check_header(update, head, size_bytes: int) -> None:
     if new.secure_version < own.secure_version:
         raise PermanentError("older_secure_version", new.secure_version, own.secure_version)
     _check_release(update.device, new)
+    update.release = new.release
     if not new.has_hash:
         raise PermanentError("no_hash")
     if max(new.first_segment_bytes, size_bytes) > update.slot.size_bytes:

@@ -11,6 +11,8 @@ from agent.errors import PermanentError, RetryableError
 from agent.runner import run
 from micropython import const
 
+from .layout import segments_end
+
 _CHECKSUM_ALIGNMENT = const(16)
 _HASH_BYTES = const(32)
 _SECTOR_BYTES = const(4096)
@@ -28,10 +30,10 @@ def check_image(slot, size_bytes: "int | None", trusted: "list[str]") -> None:
         if size_bytes > limit_bytes:
             raise PermanentError("image_too_big", limit_bytes)
         limit_bytes = size_bytes
-    segments_end = slot.segments_end(limit_bytes)
-    if segments_end is None:
+    data_end = segments_end(slot, limit_bytes)
+    if data_end is None:
         raise RetryableError("truncated", "segments")
-    hash_at = segments_end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT
+    hash_at = data_end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT
     end = hash_at + _HASH_BYTES
     if end > limit_bytes:
         raise RetryableError("truncated", "hash")

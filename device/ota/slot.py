@@ -1,18 +1,11 @@
 """One OTA slot on flash."""
 
-import struct
-
-from agent.errors import RetryableError
 from micropython import const
 
 SECTOR_BYTES = const(4096)
 HELD_BACK_BYTES = const(32)  # an image without its first bytes is none to the boot loader
 
 _ERASE_BLOCK = const(6)  # of Partition.ioctl
-_HEADER_BYTES = const(24)
-_SEGMENT_HEADER_BYTES = const(8)
-_CHECKSUM_ALIGNMENT = const(16)
-_FINGERPRINT_BYTES = const(16)
 
 
 class Slot:
@@ -39,32 +32,3 @@ class Slot:
     def program(self, at: int, view) -> None:
         """Write `view` from byte `at` on, to what has been erased. OSError when that fails."""
         self.partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
-
-    def segments_end(self, limit_bytes: int) -> "int | None":
-        """Return where the image's last segment ends; None when that is beyond `limit_bytes`. RetryableError for a
-        segment that cannot be one."""
-        header = bytearray(_SEGMENT_HEADER_BYTES)
-        self.read(0, header)
-        at = _HEADER_BYTES
-        for _ in range(header[1]):
-            if at + _SEGMENT_HEADER_BYTES > limit_bytes:
-                return None
-            self.read(at, header)
-            length = struct.unpack_from("<I", header, 4)[0]
-            if length & 3:
-                raise RetryableError("bad_segment", length)
-            at += _SEGMENT_HEADER_BYTES + length
-        return at if at <= limit_bytes else None
-
-    def fingerprint(self) -> "str | None":
-        """Return what tells the release in this slot from others: half of its image's appended SHA-256, in hex (32
-        characters). None when there is no image."""
-        try:
-            end = self.segments_end(self.size_bytes - _CHECKSUM_ALIGNMENT - _FINGERPRINT_BYTES)
-        except RetryableError:
-            end = None
-        if end is None:
-            return None
-        digest = bytearray(_FINGERPRINT_BYTES)
-        self.read(end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT, digest)
-        return bytes(digest).hex()

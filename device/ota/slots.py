@@ -11,6 +11,7 @@ from agent.errors import PermanentError, RetryableError
 from agent.record import Running
 from micropython import const
 
+from .layout import fingerprint
 from .slot import Slot
 
 _PENDING_VERIFY = const(1)
@@ -95,7 +96,7 @@ class Slots:
 
     def what_runs(self) -> Running:
         """Return slot and image of the running firmware, and whether it is on trial."""
-        return Running(self.running.label, self.running.fingerprint() or "", self.on_trial())
+        return Running(self.running.label, fingerprint(self.running) or "", self.on_trial())
 
     def chosen(self) -> Slot:
         """Return the slot that the boot loader would take at the next reset."""

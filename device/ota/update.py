@@ -27,6 +27,7 @@ class Update:
         self.slot = slot
         self.pending = pending
         self.download: Download | None = None
+        self.release: int | None = None  # the number that its header names
         self.chip_revision: int | None = None  # major * 100 + minor; None where it cannot be told
 
     def say(self, sentence: str) -> None:

@@ -14,7 +14,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import gadgetkeeper.reply
+import net.response
 import pytest
 
 from host_tests.unit import vm
@@ -44,7 +44,7 @@ def table(title: str) -> dict[str, tuple[str, str, str]]:
 
 def sentences() -> dict[str, str]:
     """All sentences the device has, by code, with an ellipsis for each value."""
-    lines = (DEVICE / "gadgetkeeper" / "errors.txt").read_text().splitlines()
+    lines = (DEVICE / "agent" / "errors.txt").read_text().splitlines()
     return {code: re.sub(r"\{\d?\}(\.\.\.)?", "…", text) for code, _, text in (line.partition(" ") for line in lines)}
 
 
@@ -372,7 +372,7 @@ def short_waits():
     """The device waits for moments only: for servers on which it gives up in the end, however long it waits."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_STALL_MS", 100), ("_WINDOW_MS", 250)):
-            patch.setattr(gadgetkeeper.reply, name, value)
+            patch.setattr(net.response, name, value)
         yield
 
 
@@ -390,8 +390,7 @@ def test_connection_that_cannot_be_relied_on(tmp_path, monkeypatch):
                 waits.close()
                 server.heal()
 
-            rounds.start(server.url)
-            rounds.rounds(heal)
+            rounds.rounds(rounds.start(server.url), heal)
             outcomes[name] = Outcome(heard.getvalue().splitlines())
             outcomes[name].told = server.told
     check("The connection", outcomes)

@@ -11,17 +11,16 @@ from tools.twin.paths import DEVICE
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 
-SHORTER = ((b"_WIFI_VERDICT_MS = const(10000)", b"const(300)"), (b"_WIFI_TIMEOUT_MS = const(20000)", b"const(600)"))
+SHORTER = ((b"_REASON_AFTER_MS = const(10000)", b"const(300)"), (b"_JOIN_TIMEOUT_MS = const(20000)", b"const(600)"))
 
 
 def power_on(tmp_path, runtime, world, known, server="http://127.0.0.1:9", until=lambda console: " C," in console):
     """The console until the thermometer has measured. Nobody listens at the server's address unless one is named."""
     files = agent.source_files(DEVICE)
     for old, new in SHORTER:
-        assert old in files["/gadgetkeeper/wifi.py"]
-        files["/gadgetkeeper/wifi.py"] = files["/gadgetkeeper/wifi.py"].replace(
-            old, old.partition(b"=")[0] + b"= " + new
-        )
+        path = next(path for path in files if path.endswith("/board/wifi.py"))
+        assert old in files[path]
+        files[path] = files[path].replace(old, old.partition(b"=")[0] + b"= " + new)
     settings = {"server": server, "wifi": known, "start_spread_s": 0, "report_interval_s": 1}
     files["/serial.txt"] = b"THERM00000000000001\n"
     files["/config.json"] = json.dumps(settings).encode()

@@ -218,7 +218,7 @@ class _Agent:
             return wait_s
 
         loop.keep_in_step = noted
-        self._image = _module("ota.slot").Slot(_module("esp32").Partition("ota_0")).fingerprint()
+        self._image = _module("ota.layout").fingerprint(_module("ota.slot").Slot(_module("esp32").Partition("ota_0")))
 
     def _board(self):
         board = _module("board").Board()
