@@ -1,5 +1,6 @@
 """What leaves the factory: read by the tools of others, booted unchanged by the twin, and refused in time."""
 
+import functools
 import json
 import re
 import struct
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from littlefs import LittleFS
 
-from tools import agent, espressif, factory, firmware, ondevice, server
+from tools import agent, espressif, factory, firmware, ondevice, release, server
 from tools.factory.__main__ import main
 from tools.twin.__main__ import insert_image, is_done
 from tools.twin.device import Twin
@@ -28,6 +29,12 @@ COMBINED = firmware.combined_image("1.27.0")
 S3 = firmware.combined_image("1.27.0-esp32s3")
 PASSWORD = "not to be seen"
 WIFI = "Zu Hause € 😀"
+
+
+@functools.cache
+def release_on(micropython: str, number: int) -> bytes:
+    """The release of this number on this MicroPython, as it is published."""
+    return release.make_release(firmware.app_image(micropython), release.Contents(number))
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +120,7 @@ def test_every_part_is_read_by_the_tools_of_others(make, size, flash_bytes, slot
     assert boot.flash_size_freq >> 4 == nibble and boot.flash_mode == 2  # DIO, as the official image has it
     app = LoadFirmwareImage("esp32", image[0x10000 : 0x10000 + slot_bytes])
     assert app.calc_digest == app.stored_digest
-    assert image[0x10000:].startswith(firmware.app_image("1.27.0"))
+    assert image[0x10000:].startswith(release_on("1.27.0", 1))
     start = 0x10000 + 2 * slot_bytes
     vfs = image[start:]
     lfs = LittleFS(block_size=4096, block_count=len(vfs) // 4096, mount=False)
@@ -148,12 +155,12 @@ def test_the_table_ends_with_the_md5_that_the_boot_loader_checks():
 
 
 def test_agent_is_compiled_for_the_images_micropython(make):
-    files = factory.read_files(made(make))
-    assert files["/main.py"] == agent.MAIN.read_bytes() and "/boot.py" in files
-    assert {path: files[path] for path in files if path.endswith(".mpy")} == {
-        path: content for path, content in agent.compiled_files("1.27.0").items() if path.endswith(".mpy")
-    }
-    assert not [path for path in files if path.endswith(".py") and path not in ("/boot.py", "/main.py")]
+    image = made(make)
+    files = release.read_release(image[0x10000:], "ota_0").files
+    compiled = agent.compiled_files("1.27.0")
+    assert {path: content for path, content in files.items() if path != "/manifest.json"} == compiled
+    assert not [path for path in files if path.endswith(".py")]
+    assert sorted(factory.read_files(image)) == ["/boot.py", "/config.json", "/main.py", "/serial.txt"]
 
 
 def test_app_and_boot_loader_in_files_of_their_own_make_the_same(make, tmp_path):
@@ -164,7 +171,7 @@ def test_app_and_boot_loader_in_files_of_their_own_make_the_same(make, tmp_path)
     assert image[:0x200000] == made(make)[:0x200000]
 
 
-def test_unknown_micropython_version_is_said(make, tmp_path):
+def test_app_that_is_no_micropython_is_refused(make, tmp_path):
     app = bytearray(firmware.app_image("1.27.0"))
     while (at := app.find(b"MicroPython v")) >= 0:
         app[at : at + 11] = b"MacroPython"
@@ -181,8 +188,7 @@ def test_unknown_micropython_version_is_said(make, tmp_path):
 
     path = tmp_path / "changed.bin"
     path.write_bytes(COMBINED.read_bytes()[:0xF000] + bytes(body) + hashlib.sha256(body).digest())
-    status, output, _ = make(firmware=path)
-    assert status == 0 and "does not say its MicroPython version: the agent is compiled for 1.27.0" in output
+    refused(make(firmware=path), 1, "changed.bin: the app is no MicroPython: take an official image for the ESP32")
 
 
 def test_settings_are_what_was_asked_for(make, tmp_path, keys):
@@ -226,7 +232,8 @@ def test_public_half_of_the_key_is_as_good(make, keys):
 def test_summary_says_what_lies_where_and_keeps_the_password(make):
     status, output, errors = make()
     assert (status, errors) == (0, "")
-    assert re.search(r"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* 92 % +1,698,016", output)
+    size_bytes = len(release_on("1.27.0", 1))
+    assert re.search(rf"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
     assert re.search(r"0x390000 +0x70000 +vfs +littlefs, \d+ files .* \d+ % ", output)
     assert SERIAL in output and WIFI in output and PASSWORD not in output
     assert make.out.stat().st_mode & 0o077 == 0, "the image holds a password"
@@ -466,9 +473,9 @@ def world(tmp_path, request, monkeypatch):
         template = vendor.create_template("Thermometer")
         vendor.add_serials(vendor.create_product("Thermometer", template["id"])["id"], [SERIAL])
         versions = {}
-        for name, version in (("1", "1.27.0"), ("2", "1.28.0")):
+        for name in ("1", "2"):
             path = tmp_path / "app.bin"
-            path.write_bytes(firmware.app_image(version))
+            path.write_bytes(release_on("1.27.0", int(name)))
             versions[name] = vendor.create_version(template["id"], path)["id"]
         (tmp_path / "quick.json").write_text('{"start_spread_s": 0}')
         running.quick = tmp_path / "quick.json"
@@ -502,7 +509,7 @@ def test_from_the_factory_by_the_server_to_a_confirmed_update(make, world, tmp_p
     places = [console.index(step) for step in steps]
     assert places == sorted(places), console
     in_step(world, twin, "2")
-    image = firmware.app_image("1.28.0")
+    image = release_on("1.27.0", 2)
     assert twin.slot_bytes("ota_1", len(image)) == image
 
 

@@ -86,14 +86,15 @@ def insert_image(image: Path, twin: Twin) -> dict:
     """Make a factory image the twin's flash, unless that is there already, and give the world it was made for: the
     WiFi networks in its settings. TwinError when it is none, or another board's."""
     try:
-        files = factory.read_files(image.read_bytes())
+        content = image.read_bytes()
+        files = factory.read_files(content)
         settings = _settings(files)
         wifi = settings.get("wifi", [])
     except OSError as error:
         raise TwinError(f"{image} cannot be read: {error.strerror}") from None
     except (factory.FactoryError, KeyError, ValueError) as error:
         raise TwinError(f"{image}: {error}") from None
-    if twin.runtime != "vm" and any(path.endswith(".mpy") for path in files):
+    if twin.runtime != "vm" and _is_compiled(content):
         raise TwinError(f"{image} holds the agent as .mpy, which only the MicroPython VM runs, not CPython")
     if twin.flash_path.exists():
         _check_serial(twin, files["/serial.txt"].decode().strip())
@@ -107,6 +108,16 @@ def insert_image(image: Path, twin: Twin) -> dict:
         twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, twin.flash_path)
     return {"wifi": {network[0]: network[1] for network in wifi}}
+
+
+def _is_compiled(image: bytes) -> bool:
+    """True when the release in the image's first slot is bytecode."""
+    address = next(part.address for part in factory.layout(len(image)) if part.label == "ota_0")
+    try:
+        found = release.read_release(image[address:], "ota_0")
+    except release.ReleaseError:
+        return False
+    return any(path.endswith(".mpy") for path in found.files)
 
 
 def _settings(files: dict[str, bytes]) -> dict:
