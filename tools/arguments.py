@@ -47,7 +47,7 @@ def why(error: OSError) -> str:
         errno.EACCES: "no permission: name another place, or change its owner",
         errno.EADDRINUSE: "this port is in use by another program: name another one",
     }
-    return where + hints.get(error.errno, error.strerror or str(error))
+    return where + hints.get(error.errno or 0, error.strerror or str(error))
 
 
 def failed(program: str, problem: object, status: int) -> int:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
 from tools.factory import labels, setup_network
 from tools.factory.errors import FactoryError
@@ -31,6 +32,19 @@ class Item:
     serial: str
     image: Path
     sha256: str
+
+
+class _SecretKeeper(Protocol):
+    """The vendor's calls at a server that keeps hashes of device secrets."""
+
+    def add_serials(self, product_id: str, serials: list[str], secret_sha256: dict[str, str]) -> None:
+        """Register serial numbers, and the hashes of those that have a secret."""
+
+    def serial(self, serial: str) -> dict:
+        """What the server has of a serial number: hasSecret and others."""
+
+    def set_secret(self, serial: str, secret_sha256: str) -> None:
+        """Give the hash of the secret that this serial number's board has."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +108,12 @@ def register(
     hashes = {serial: own.sha256 for serial, own in secrets.items()}
     try:
         if registration.takes_secrets:
+            keeper = cast(_SecretKeeper, vendor)
             for serial in sorted(hashes.keys() & registration.known):
-                if serial in replace or not vendor.serial(serial)["hasSecret"]:
-                    vendor.set_secret(serial, hashes[serial])
+                if serial in replace or not keeper.serial(serial)["hasSecret"]:
+                    keeper.set_secret(serial, hashes[serial])
             if new:
-                vendor.add_serials(product["id"], new, {serial: hashes[serial] for serial in new if serial in hashes})
+                keeper.add_serials(product["id"], new, {serial: hashes[serial] for serial in new if serial in hashes})
         elif new:
             vendor.add_serials(product["id"], new)
     except VendorError as error:
@@ -111,11 +126,11 @@ def require_own_secrets(vendor: Vendor, registration: Registration, folder: Path
     their images, were made elsewhere, and boards made here would not be let in."""
     if not registration.takes_secrets:
         return
-    strange = []
+    keeper, strange = cast(_SecretKeeper, vendor), []
     try:
         for serial in serials:
             has_image = kept_secrets(folder / f"{serial}.bin", serial) is not None
-            if serial in registration.known and not has_image and vendor.serial(serial)["hasSecret"]:
+            if serial in registration.known and not has_image and keeper.serial(serial)["hasSecret"]:
                 strange.append(serial)
     except VendorError as error:
         raise FactoryError(f"the serial numbers are not registered: {error}") from error
