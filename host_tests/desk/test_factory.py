@@ -582,3 +582,46 @@ def test_image_that_is_none_is_not_inserted(tmp_path, content):
 def test_espressif_names_the_chips():
     assert (espressif.chip_name(0), espressif.chip_name(9)) == ("ESP32", "ESP32-S3")
     assert espressif.chip_name(777) == "chip with the Id 777"
+
+
+# files that people have edited
+
+EDITED = {
+    "byte order mark": lambda text: "\ufeff" + text,
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "CR": lambda text: text.replace("\n", "\r"),
+    "indented": lambda text: "".join(f"    {line}  \n" for line in text.splitlines()),
+    "all of it": lambda text: "\ufeffmy key\r\n" + "".join(f"\t{line}\r\n" for line in text.splitlines()),
+}
+
+
+@pytest.mark.parametrize("edit", EDITED.values(), ids=EDITED)
+def test_certificates_and_keys_as_editors_leave_them(make, tmp_path, keys, edit):
+    ca = trustme.CA().cert_pem.bytes().decode().replace("\r", "")
+    (tmp_path / "ca.pem").write_bytes(edit(ca + ca).encode())
+    for name in ("key.pem", "key.pub.pem"):
+        (tmp_path / name).write_bytes(edit((keys / name).read_text()).encode())
+        image = made(make, server="https://api.test", ca=tmp_path / "ca.pem", signing_key=tmp_path / name)
+        assert config_of(image)["signing_keys"] == [(keys / "digest").read_bytes().hex()]
+        assert factory.read_files(image)["/ca.pem"].decode() == ca * 2
+    app = release_on("1.27.0", 1)
+    signed = espressif.sign(app, tmp_path / "key.pem")
+    ondevice.check_firmware(signed, bytes(40), 0x1C0000, [espressif.key_digest(keys / "key.pem")], "Thermometer")
+
+
+@pytest.mark.parametrize("edit", [EDITED["byte order mark"], EDITED["CRLF"]], ids=["byte order mark", "CRLF"])
+def test_settings_as_editors_leave_them(make, tmp_path, edit):
+    (tmp_path / "more.json").write_bytes(edit('{\n"report_interval_s": 5\n}\n').encode())
+    assert config_of(made(make, config=tmp_path / "more.json"))["report_interval_s"] == 5
+
+
+def test_files_in_another_encoding_are_refused_with_that_reason(make, tmp_path, keys):
+    path = tmp_path / "file"
+    path.write_bytes('{"report_interval_s": 5}'.encode("utf-16"))
+    refused(make(config=path), 1, "is not JSON: it is text in UTF-16: save it as UTF-8")
+    path.write_bytes(trustme.CA().cert_pem.bytes().decode().encode("utf-16"))
+    refused(make(server="https://api.test", ca=path), 1, "holds no certificate: it is text in UTF-16")
+    path.write_bytes((keys / "key.pem").read_text().encode("utf-16"))
+    refused(make(signing_key=path), 1, "holds no key in PEM form: it is text in UTF-16")
+    path.write_bytes('{"thing_name": "Küche"}'.encode("latin-1"))
+    refused(make(config=path), 1, "byte 18 is no UTF-8")
