@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.installed
+THERMOMETER := $(PY) -m tools.thermometer
 
 .PHONY: help
 help:  ## List the targets
@@ -19,6 +20,7 @@ $(READY): requirements.lock
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	@$(BIN)/pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 build/firmware/micropython-%.bin: firmware.lock | $(READY)
@@ -30,59 +32,69 @@ FIRMWARES := build/firmware/micropython-1.27.0.bin
 .PHONY: setup
 setup: $(READY)  ## Set up the virtual environment (other targets do it themselves)
 
+# What people type reaches the programs through the environment, where neither make nor the shell looks into it. But what
+# stands on make's own command line has been expanded by then: `$` there is refused, and a password is refused at all.
+typed = $(if $(filter command,$(origin $(1))),$(if $(findstring $$,$(value $(1))),$(error $(1) holds $$, which make expands. As you typed it, it arrives with: $(BIN)/thermometer $@ --help)))
+secret = $(if $(filter command,$(origin $(1))),$(error $(1) on the command line is changed by make and stands in the list of processes. Put it in front, $(1)=… make $@, or: $(BIN)/thermometer $@ --help))
+option = $(call typed,$(2))$(if $(value $(2)),--$(1)="$$$(2)")
+needed = $(call typed,$(2))--$(1)="$${$(2):-}"
+chosen = $(if $(filter-out 0,$(value $(2))),--$(1))
+
 .PHONY: demo
 demo: $(READY) $(FIRMWARES)  ## The whole scenario, from power-on to confirmed [FIRMWARE=app or combined image]
-	@$(PY) -m tools.demo $(if $(FIRMWARE),--firmware "$(FIRMWARE)")
+	@$(THERMOMETER) demo $(call option,firmware,FIRMWARE)
 
 .PHONY: twin
 twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
-	@$(PY) -m tools.twin $(if $(IMAGE),--image "$(IMAGE)",--serial "$(SERIAL)" --server "$(SERVER)") --flash "$(or $(FLASH),$(if $(IMAGE),build/twin.bin))" $(if $(RUNTIME),--runtime "$(RUNTIME)") $(if $(BOOTS),--boots "$(BOOTS)")
+	@$(THERMOMETER) twin $(if $(value IMAGE),$(call option,image,IMAGE),$(call needed,serial,SERIAL) $(call needed,server,SERVER)) \
+	  $(if $(value FLASH)$(value IMAGE),$(or $(call option,flash,FLASH),--flash=build/twin.bin),$(call needed,flash,FLASH)) $(call option,runtime,RUNTIME) $(call option,boots,BOOTS)
 
-# What makes a thermometer. Names and passwords go through the environment: neither the shell nor `ps` sees them.
-FIRMWARE_IMAGE = $(or $(FIRMWARE),build/firmware/micropython-1.27.0.bin)
-ORDER = --firmware "$(FIRMWARE_IMAGE)" --server "$(SERVER)" --wifi-ssid="$${WIFI_SSID:-}" $(if $(BOOTLOADER),--bootloader "$(BOOTLOADER)") \
-  $(if $(CA),--ca "$(CA)") $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(VERSION_ID),--version-id "$(VERSION_ID)") \
-  $(if $(CONFIG),--config "$(CONFIG)") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)")
+# What makes a thermometer.
+ORDER = $(call secret,WIFI_PASSWORD)$(call secret,GADGETKEEPER_PASSWORD)$(call needed,server,SERVER) $(call option,firmware,FIRMWARE) \
+  $(call option,wifi-ssid,WIFI_SSID) $(call option,wifi-password-file,WIFI_PASSWORD_FILE) $(call option,bootloader,BOOTLOADER) $(call option,ca,CA) \
+  $(call option,signing-key,SIGNING_KEY) $(call option,version-id,VERSION_ID) $(call option,config,CONFIG) $(call option,flash-size,FLASH_SIZE) \
+  $(call option,password-file,PASSWORD_FILE) $(call chosen,allow-localhost,ALLOW_LOCALHOST)
 
 .PHONY: factory
-factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… WIFI_SSID=… WIFI_PASSWORD=… OUT=build/….bin [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CONFIG=….json] [FLASH_SIZE=4MB]
-	@$(PY) -m tools.factory image --serial="$(SERIAL)" $(ORDER) --out "$(OUT)"
+factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… OUT=build/….bin [WIFI_SSID=… WIFI_PASSWORD_FILE=…] [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CHECK=0] [CONFIG=….json] [FLASH_SIZE=4MB] [ALLOW_LOCALHOST=1]
+	@$(THERMOMETER) factory $(call needed,serial,SERIAL) $(ORDER) $(call needed,out,OUT) $(if $(filter 0,$(value CHECK)),--no-check)
 
-BOARD = --port="$(PORT)" $(if $(BAUD),--baud "$(BAUD)") $(if $(filter-out 0,$(ERASE)),--erase) $(if $(filter-out 0,$(REUSE)),--reuse) $(RECORDING)
-RECORDING = $(if $(RECORD),--record "$(RECORD)")
+BOARD = $(call needed,port,PORT) $(call option,baud,BAUD) $(call chosen,erase,ERASE) $(call chosen,reuse,REUSE) $(RECORDING)
+RECORDING = $(call option,record,RECORD)
 
 .PHONY: flash
 flash: $(READY)  ## Write a flash image to a board: PORT=/dev/ttyUSB0 IMAGE=build/….bin [ERASE=1] [BAUD=460800] [REUSE=1] [RECORD=manufacturing.jsonl]
-	@$(PY) -m tools.factory flash --image "$(IMAGE)" $(BOARD)
+	@$(THERMOMETER) flash $(call needed,image,IMAGE) $(BOARD)
 
 .PHONY: batch
-batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0] [RECORD=manufacturing.jsonl]
-	@$(PY) -m tools.factory batch --serials "$(SERIALS)" $(ORDER) --out "$(OUT)" $(if $(PRODUCT),--product="$${PRODUCT}") \
-	  $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)") $(if $(filter 0,$(REGISTER)),--no-register) $(RECORDING)
+batch: $(READY) $(FIRMWARES)  ## Register serial numbers, make an image for each, and labels: SERIALS=….csv OUT=build/batch, the rest as for factory [COLUMN=serial] [PRODUCT=…] [PASSWORD_FILE=…] [REGISTER=0] [NEW_SECRETS=1] [RECORD=manufacturing.jsonl]
+	@$(THERMOMETER) batch $(call needed,serials,SERIALS) $(ORDER) $(call needed,out,OUT) $(call option,column,COLUMN) $(call option,product,PRODUCT) \
+	  $(if $(filter 0,$(value REGISTER)),--no-register) $(call chosen,new-secrets,NEW_SECRETS) $(RECORDING)
 
 .PHONY: flash-batch
 flash-batch: $(READY)  ## Write a batch's next image to a board: PORT=/dev/ttyUSB0 BATCH=build/batch [COUNT=1] [ERASE=1] [BAUD=460800] [REUSE=1] [RELEASE=serial of a lost board] [RECORD=manufacturing.jsonl]
-	@$(if $(RELEASE),$(PY) -m tools.factory release --serial="$(RELEASE)" $(RECORDING),$(PY) -m tools.factory flash-batch --batch "$(BATCH)" $(if $(COUNT),--count "$(COUNT)") $(BOARD))
+	@$(THERMOMETER) $(if $(value RELEASE),release $(call needed,serial,RELEASE) $(RECORDING),flash-batch $(call needed,batch,BATCH) $(call option,count,COUNT) $(BOARD))
 
 .PHONY: publish
 publish: $(READY) $(FIRMWARES)  ## Publish a release: VERSION=2 [FIRMWARE=….bin, a MicroPython or a release] [APP=folder] [SIGNING_KEY=….pem] [SIGN_COMMAND=…] [TARGET=1] [DESCRIPTION=…] [TEMPLATE=…] [SERVER=…] [SERVER_CA=….pem] [PASSWORD_FILE=…] [FLASH_SIZE=4MB]; what it changes on devices: [KEYS="….pem …"] [CA=….pem] [NEW_SERVER=https://…] [FLOOR=2] [YES=1]
-	@$(PY) -m tools.publish --version="$(VERSION)" --firmware "$(FIRMWARE_IMAGE)" --description="$${DESCRIPTION:-}" $(if $(filter-out 0,$(TARGET)),--target) \
-	  $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(SIGN_COMMAND),--sign-command="$${SIGN_COMMAND}") $(if $(FLASH_SIZE),--flash-size "$(FLASH_SIZE)") \
-	  $(if $(APP),--app "$(APP)") $(if $(KEYS),--keys $(KEYS)) $(if $(CA),--ca-for-devices "$(CA)") $(if $(NEW_SERVER),--new-server "$(NEW_SERVER)") $(if $(FLOOR),--floor "$(FLOOR)") $(if $(filter-out 0,$(YES)),--yes) \
-	  $(if $(TEMPLATE),--template="$${TEMPLATE}") $(if $(SERVER_CA),--ca "$(SERVER_CA)") $(if $(SERVER),--server "$(SERVER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+	@$(THERMOMETER) publish $(call secret,GADGETKEEPER_PASSWORD)$(call needed,version,VERSION) $(call option,firmware,FIRMWARE) $(call option,app,APP) \
+	  $(call option,description,DESCRIPTION) $(call option,template,TEMPLATE) $(call chosen,target,TARGET) $(call option,flash-size,FLASH_SIZE) \
+	  $(call option,signing-key,SIGNING_KEY) $(call option,sign-command,SIGN_COMMAND) $(call option,password-file,PASSWORD_FILE) \
+	  $(call typed,KEYS)$(if $(value KEYS),--keys $$KEYS) $(call option,ca-for-devices,CA) $(call option,new-server,NEW_SERVER) $(call option,floor,FLOOR) \
+	  $(call option,server,SERVER) $(call option,ca,SERVER_CA) $(call chosen,yes,YES)
 
 .PHONY: deploy
 deploy: $(READY) $(FIRMWARES)  ## Put the agent onto a board that runs MicroPython: PORT=… [TOOL=mpremote|ampy] [SOURCE=1] [RESET=0] [FORCE=1]
-	@$(PY) -m tools.deploy deploy --port "$(PORT)" $(if $(TOOL),--tool "$(TOOL)") $(if $(filter 1,$(SOURCE)),--source) \
+	@$(THERMOMETER) deploy $(call needed,port,PORT) $(call option,tool,TOOL) $(if $(filter 1,$(SOURCE)),--source) \
 	  $(if $(filter 0,$(RESET)),--no-reset) $(if $(filter 1,$(FORCE)),--force)
 
 .PHONY: status
 status: $(READY)  ## Say how a board is: serial number, thing, version, slots, last result not yet reported: PORT=…
-	@$(PY) -m tools.deploy status --port "$(PORT)"
+	@$(THERMOMETER) status $(call needed,port,PORT)
 
 .PHONY: console
 console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
-	@$(PY) -m tools.deploy console --port "$(PORT)"
+	@$(THERMOMETER) console $(call needed,port,PORT)
 
 .PHONY: package
 package: $(READY)  ## Write package.json, the list of the agent's files, for mip
@@ -90,7 +102,7 @@ package: $(READY)  ## Write package.json, the list of the agent's files, for mip
 
 .PHONY: twin-repl
 twin-repl: $(READY) $(FIRMWARES)  ## A virtual board with a console for deploy, status, mpremote: FLASH=build/….bin [PORT=4000]
-	@$(PY) -m tools.twin.repl --flash "$(FLASH)" $(if $(PORT),--port "$(PORT)")
+	@$(THERMOMETER) twin-repl $(call needed,flash,FLASH) $(call option,port,PORT)
 
 .PHONY: server
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]

@@ -6,12 +6,16 @@ otadata, resets, sockets, the server and its database, and both firmware images.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tools import factory, firmware, server
+from tools import espressif, factory, firmware, publish, server
+from tools.arguments import failed, file_name
+from tools.locks import InUseError, held
+from tools.server.client import VendorError
 from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin, TwinError
 from tools.twin.paths import VM
@@ -19,24 +23,34 @@ from tools.twin.paths import VM
 SERIAL = "THERM00000000000001"
 FOLDER = factory.ROOT / "build" / "demo"
 _TIMEOUT_S = 120
+_ENDS = re.compile(r"^(.+?)(?:; the thermometer runs, next try in (\d+) s|; waiting for another target version)$", re.M)
 
 
 class DemoError(Exception):
     """The demo did not end as it should; the text says where."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--firmware", type=Path, help="version 2: an app or combined ESP32 image (default: v1.28.0)")
-    options = parser.parse_args()
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(failed("demo", message, 2))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo. 0: it ended as it should, 1: it did not, 2: the system refused; with one line on standard error."""
+    parser = _Parser(prog="thermometer demo", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--firmware", type=file_name, help="version 2: an app or combined ESP32 image (default: v1.28.0)"
+    )
+    options = parser.parse_args(arguments)
     try:
-        run(options.firmware)
-    except (DemoError, firmware.FirmwareError, factory.FactoryError, server.ServingError, TwinError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+        with held(FOLDER.with_name(FOLDER.name + ".lock"), "another demo is running: let it end"):
+            run(options.firmware)
+    except _FAILURES as error:
+        return failed("demo", error, 1)
     except OSError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
+        return failed("demo", error, 2)
+    except KeyboardInterrupt:
+        return failed("demo", "interrupted", 1)
     print(f"{SERIAL}: version 2 installed and confirmed")
     return 0
 
@@ -45,7 +59,7 @@ def run(version_2: Path | None) -> None:
     """Go through the whole scenario; DemoError when the server or the flash says otherwise in the end."""
     images = {
         "1": make_app(1),
-        "2": firmware.extract_app(version_2) if version_2 else make_app(2),
+        "2": publish.read_app(version_2) if version_2 else make_app(2),
     }
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -80,6 +94,18 @@ def run(version_2: Path | None) -> None:
         _check(running.vendor.thing(SERIAL), twin, versions["2"]["id"], images["2"])
 
 
+_FAILURES = (
+    DemoError,
+    InUseError,
+    espressif.ImageError,
+    firmware.FirmwareError,
+    factory.FactoryError,
+    server.ServingError,
+    VendorError,
+    TwinError,
+)
+
+
 def say(text: str) -> None:
     """Print what happens around the device."""
     print(f"== {text}", flush=True)
@@ -91,9 +117,23 @@ def _console(text: str) -> None:
 
 
 def _power_on(twin: Twin) -> None:
-    result = twin.power_on(timeout_s=_TIMEOUT_S, until=is_done)
+    result = twin.power_on(timeout_s=_TIMEOUT_S, until=_is_over)
+    if refusal := _refusal(result.console):
+        raise DemoError(f"the thermometer does not take version 2: {refusal}")
     if result.reason != "until":
         raise DemoError(f"the thermometer is not in step after {result.boots} boots ({result.reason})")
+
+
+def _is_over(console: str) -> bool:
+    return is_done(console) or _refusal(console) is not None
+
+
+def _refusal(console: str) -> str | None:
+    """What the thermometer has said when it will not try again while the demo runs."""
+    for match in _ENDS.finditer(console):
+        if match[2] is None or int(match[2]) >= _TIMEOUT_S:
+            return match[1]
+    return None
 
 
 def _check(thing: dict, twin: Twin, version_id: str, image: bytes) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tools.text_files import TextError, pem
+
 CHIP = "esp32"
 CHIP_ID = 0
 SECTOR_BYTES = 4096
@@ -71,7 +73,7 @@ def key_digest(path: Path) -> str:
 
     public_key(path)
     silence()
-    with TemporaryDirectory() as folder, path.open("rb") as file:
+    with TemporaryDirectory() as folder, _open_key(path) as file:
         output = Path(folder) / "digest"
         espsecure.digest_sbv2_public_key(file, str(output))
         return output.read_bytes().hex()
@@ -82,15 +84,13 @@ def public_key(path: Path) -> bytes:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
+    with _open_key(path) as file:
+        data = file.read()
     try:
-        pem = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"the signing key cannot be read: {error}") from error
-    try:
-        if b"PRIVATE KEY" in pem:
-            key = serialization.load_pem_private_key(pem, password=None).public_key()
+        if b"PRIVATE KEY" in data:
+            key = serialization.load_pem_private_key(data, password=None).public_key()
         else:
-            key = serialization.load_pem_public_key(pem)
+            key = serialization.load_pem_public_key(data)
     except TypeError:
         raise ImageError(f"{path} is encrypted: espsecure needs the key without a passphrase") from None
     except ValueError:
@@ -130,7 +130,10 @@ def _sign(app: bytes, files: dict[str, list[Path]]) -> bytes:
     from esptool.util import FatalError
 
     with TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        opened = {name: [stack.enter_context(path.open("rb")) for path in paths] for name, paths in files.items()}
+        opened = {
+            name: [stack.enter_context(path.open("rb") if name == "signature" else _open_key(path)) for path in paths]
+            for name, paths in files.items()
+        }
         output = Path(folder) / "signed"
         data = io.BytesIO(pad(app))
         data.name = "image"  # espsecure compares it with the output's name
@@ -149,6 +152,18 @@ def _sign(app: bytes, files: dict[str, list[Path]]) -> bytes:
         except (FatalError, ValueError) as error:
             raise ImageError(f"espsecure does not sign: {_sentence(error)}") from error
         return output.read_bytes()
+
+
+def _open_key(path: Path) -> io.BytesIO:
+    """The key's file as espsecure reads it. ImageError when it cannot be read."""
+    try:
+        file = io.BytesIO(pem(path.read_bytes()))
+    except OSError as error:
+        raise ImageError(f"the signing key cannot be read: {error}") from error
+    except TextError as error:
+        raise ImageError(f"{path} holds no key in PEM form: {error}") from error
+    file.name = str(path)
+    return file
 
 
 def _sentence(error: Exception) -> str:

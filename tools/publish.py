@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from tools import espressif, factory, firmware, ondevice, release
+from tools.arguments import failed, file_name, free_text
 from tools.factory import FLASH_SIZES, ROOT, layout
 from tools.factory.files import write_whole
 from tools.factory.settings import check_server, read_ca
@@ -25,6 +26,7 @@ from tools.server.client import Vendor, VendorError
 from tools.server.commands import UsageError, pick, upload_progress
 
 FOLDER = ROOT / "build" / "publish"
+_MICROPYTHON = "1.27.0"
 _SERVER_VARIABLE = "GADGETKEEPER_SERVER"
 _BLOCK_KEY = slice(36, 812)  # modulus, exponent and the two numbers made of them, in a signature block
 _BLOCK_MAGIC = b"\xe7\x02"
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         publish(_parse(arguments))
     except UsageError as error:
-        return _failed(error, 2)
+        return failed("publish", error, 2)
     except (
         PublishError,
         VendorError,
@@ -57,9 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         factory.FactoryError,
         OSError,
     ) as error:
-        return _failed(error, 1)
+        return failed("publish", error, 1)
     except KeyboardInterrupt:
-        return _failed("interrupted", 1)
+        return failed("publish", "interrupted", 1)
     return 0
 
 
@@ -294,11 +296,16 @@ def _digest_of(signed: bytes) -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m tools.publish", description=__doc__)
-    parser.add_argument("--firmware", type=_file, required=True, help="a MicroPython (combined or app), or a release")
-    parser.add_argument("--app", type=Path, help="folder with product code in place of the thermometer's")
+    parser = Parser(prog="thermometer publish", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--product", default=release.PRODUCT, help="the product that the devices are (default: %(default)s)"
+        "--firmware", type=_file, help="a MicroPython (combined or app), or a release (default: MicroPython v1.27.0)"
+    )
+    parser.add_argument("--app", type=file_name, help="folder with product code in place of the thermometer's")
+    parser.add_argument(
+        "--product",
+        type=free_text,
+        default=release.PRODUCT,
+        help="the product that the devices are (default: %(default)s)",
     )
     parser.add_argument(
         "--floor", type=int, default=0, help="no release below it is ever installed once this has proven itself"
@@ -316,19 +323,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", type=_version, required=True, help="the name it will have: the next number")
     parser.add_argument("--signing-key", type=_file, metavar="PEM", help="private; with --sign-command, public")
     parser.add_argument("--sign-command", metavar="COMMAND", help="an external signer, see above")
-    parser.add_argument("--template", help="default: the only one there is")
-    parser.add_argument("--description", default="")
+    parser.add_argument("--template", type=free_text, help="default: the only one there is")
+    parser.add_argument("--description", type=free_text, default="")
     parser.add_argument("--target", action="store_true", help="make it the template's target version")
     parser.add_argument("--flash-size", choices=FLASH_SIZES, default="4MB", help="of the smallest device in the field")
     add_connection(parser, *([os.environ[_SERVER_VARIABLE]] if os.environ.get(_SERVER_VARIABLE) else []))
     options = parser.parse_args(arguments)
+    options.firmware = options.firmware or firmware.combined_image(_MICROPYTHON)
     if options.sign_command and not options.signing_key and "{signed}" not in options.sign_command:
         raise UsageError("SIGN_COMMAND gives a signature: name its public key with SIGNING_KEY=…")
     return options
 
 
 def _file(text: str) -> Path:
-    if not Path(text).is_file():
+    if not file_name(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: no such file")
     return Path(text)
 
@@ -337,11 +345,6 @@ def _version(text: str) -> str:
     if not (text.isascii() and text.isdigit()) or text.startswith("0"):
         raise argparse.ArgumentTypeError(f"{text!r} is no version: they are 1, 2, 3 and so on (VERSION=…)")
     return text
-
-
-def _failed(problem: object, status: int) -> int:
-    print("publish: " + " ".join(str(problem).split()), file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What leaves the factory: read by the tools of others, booted unchanged by the twin, and refused in time."""
 
+import functools
 import json
 import re
 import struct
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from littlefs import LittleFS
 
-from tools import agent, espressif, factory, firmware, ondevice, server
+from tools import agent, espressif, factory, firmware, ondevice, release, server
 from tools.factory.__main__ import main
 from tools.twin.__main__ import insert_image, is_done
 from tools.twin.device import Twin
@@ -28,6 +29,12 @@ COMBINED = firmware.combined_image("1.27.0")
 S3 = firmware.combined_image("1.27.0-esp32s3")
 PASSWORD = "not to be seen"
 WIFI = "Zu Hause € 😀"
+
+
+@functools.cache
+def release_on(micropython: str, number: int) -> bytes:
+    """The release of this number on this MicroPython, as it is published."""
+    return release.make_release(firmware.app_image(micropython), release.Contents(number))
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +50,21 @@ def make(tmp_path, capsys):
         given = {"serial": SERIAL, "firmware": COMBINED, "server": "http://127.0.0.1:8080", "wifi_ssid": WIFI}
         given |= {"out": run.out, **options}
         words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-        return main(["image", *words, *arguments]), *capsys.readouterr()
+        return main(["factory", *run.allowed, *words, *arguments]), *capsys.readouterr()
 
     run.out = tmp_path / "made" / "image.bin"
+    run.allowed = ["--allow-localhost"]
+    return run
+
+
+@pytest.fixture
+def real(make):
+    """The same for a board that is none of this computer's."""
+
+    def run(**options):
+        make.allowed = []
+        return make(**options)
+
     return run
 
 
@@ -101,7 +120,7 @@ def test_every_part_is_read_by_the_tools_of_others(make, size, flash_bytes, slot
     assert boot.flash_size_freq >> 4 == nibble and boot.flash_mode == 2  # DIO, as the official image has it
     app = LoadFirmwareImage("esp32", image[0x10000 : 0x10000 + slot_bytes])
     assert app.calc_digest == app.stored_digest
-    assert image[0x10000:].startswith(firmware.app_image("1.27.0"))
+    assert image[0x10000:].startswith(release_on("1.27.0", 1))
     start = 0x10000 + 2 * slot_bytes
     vfs = image[start:]
     lfs = LittleFS(block_size=4096, block_count=len(vfs) // 4096, mount=False)
@@ -136,12 +155,12 @@ def test_the_table_ends_with_the_md5_that_the_boot_loader_checks():
 
 
 def test_agent_is_compiled_for_the_images_micropython(make):
-    files = factory.read_files(made(make))
-    assert files["/main.py"] == agent.MAIN.read_bytes() and "/boot.py" in files
-    assert {path: files[path] for path in files if path.endswith(".mpy")} == {
-        path: content for path, content in agent.compiled_files("1.27.0").items() if path.endswith(".mpy")
-    }
-    assert not [path for path in files if path.endswith(".py") and path not in ("/boot.py", "/main.py")]
+    image = made(make)
+    files = release.read_release(image[0x10000:], "ota_0").files
+    compiled = agent.compiled_files("1.27.0")
+    assert {path: content for path, content in files.items() if path != "/manifest.json"} == compiled
+    assert not [path for path in files if path.endswith(".py")]
+    assert sorted(factory.read_files(image)) == ["/boot.py", "/config.json", "/main.py", "/serial.txt"]
 
 
 def test_app_and_boot_loader_in_files_of_their_own_make_the_same(make, tmp_path):
@@ -152,7 +171,7 @@ def test_app_and_boot_loader_in_files_of_their_own_make_the_same(make, tmp_path)
     assert image[:0x200000] == made(make)[:0x200000]
 
 
-def test_unknown_micropython_version_is_said(make, tmp_path):
+def test_app_that_is_no_micropython_is_refused(make, tmp_path):
     app = bytearray(firmware.app_image("1.27.0"))
     while (at := app.find(b"MicroPython v")) >= 0:
         app[at : at + 11] = b"MacroPython"
@@ -169,8 +188,7 @@ def test_unknown_micropython_version_is_said(make, tmp_path):
 
     path = tmp_path / "changed.bin"
     path.write_bytes(COMBINED.read_bytes()[:0xF000] + bytes(body) + hashlib.sha256(body).digest())
-    status, output, _ = make(firmware=path)
-    assert status == 0 and "does not say its MicroPython version: the agent is compiled for 1.27.0" in output
+    refused(make(firmware=path), 1, "changed.bin: the app is no MicroPython: take an official image for the ESP32")
 
 
 def test_settings_are_what_was_asked_for(make, tmp_path, keys):
@@ -192,12 +210,14 @@ def test_settings_are_what_was_asked_for(make, tmp_path, keys):
         config = config_of(image)
         made_at = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=config.pop("made_at"))
         assert before <= made_at <= datetime.now(UTC)
+        assert len(config.pop("setup_password")) >= 12 and len(config.pop("device_secret")) == 32
         assert config == {
             "report_interval_s": 5,
             "wifi": [[WIFI, PASSWORD], ["second", ""]],
             "server": "https://api.test",
             "ca": "/ca.pem",
             "signing_keys": [(keys / "digest").read_bytes().hex()],
+            "product": "Thermometer",
         }
         files = factory.read_files(image)
         assert files["/ca.pem"] == pem_bytes.replace(b"\r", b"") * count
@@ -212,7 +232,8 @@ def test_public_half_of_the_key_is_as_good(make, keys):
 def test_summary_says_what_lies_where_and_keeps_the_password(make):
     status, output, errors = make()
     assert (status, errors) == (0, "")
-    assert re.search(r"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* 92 % +1,698,016", output)
+    size_bytes = len(release_on("1.27.0", 1))
+    assert re.search(rf"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
     assert re.search(r"0x390000 +0x70000 +vfs +littlefs, \d+ files .* \d+ % ", output)
     assert SERIAL in output and WIFI in output and PASSWORD not in output
     assert make.out.stat().st_mode & 0o077 == 0, "the image holds a password"
@@ -301,6 +322,7 @@ def test_app_without_a_boot_loader(make, tmp_path):
         ("[]", "is not a JSON object"),
         ('{"wify": []}', "there is no setting 'wify'"),
         ('{"report_interval_s": "5"}', "/config.json: report_interval_s has no value of its kind"),
+        ('{"thing_name": "\\ud800"}', r"half of a character ('\ud800')"),
         ('{"wifi": ["name"]}', "wifi needs networks like"),
         ('{"wifi": [["name", "short"]]}', "the password of WiFi 'name'"),
         ('{"signing_keys": ["x"]}', "/config.json: signing_keys has no value of its kind"),
@@ -312,7 +334,18 @@ def test_settings_that_the_device_would_refuse(make, tmp_path, text, told):
     refused(make(config=tmp_path / "more.json", wifi_ssid=""), 1, told)
 
 
-@pytest.mark.parametrize("name, password", [("x" * 33, PASSWORD), ("name", "short"), ("name", "pässword1")])
+@pytest.mark.parametrize(
+    "name, password",
+    [
+        ("x" * 33, PASSWORD),
+        ("ä" * 17, PASSWORD),
+        ("name", "short"),
+        ("name", "x" * 64),
+        ("name", "ä" * 32),
+        ("name", "pass\tword"),
+        ("name", "password\x7f"),
+    ],
+)
 def test_wifi_that_cannot_be(make, monkeypatch, name, password):
     monkeypatch.setenv("WIFI_PASSWORD", password)
     outcome = make(wifi_ssid=name)
@@ -320,14 +353,63 @@ def test_wifi_that_cannot_be(make, monkeypatch, name, password):
     assert password not in outcome[2]
 
 
-def test_wifi_left_out(make, monkeypatch):
-    refused(make(wifi_ssid=""), 1, "no WiFi network is given")
+def test_wifi_left_out_is_the_owners_to_choose(make, monkeypatch):
+    status, output, _ = make(wifi_ssid="")
+    assert status == 0 and "WiFi by its owner, through the setup network" in output
+    assert "wifi" not in config_of(make.out.read_bytes())
     monkeypatch.delenv("WIFI_PASSWORD")
-    refused(make(), 2, "WIFI_PASSWORD is missing")
+    refused(make(), 2, "WIFI_PASSWORD is missing", "--wifi-password-file")
 
 
-def test_version_id_that_is_none(make):
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "1" * 40])
+def test_server_at_a_port_that_no_board_can_dial(make, port):
+    refused(make(server=f"http://192.168.1.20:{port}"), 2, f"has the port {port}: they go from 1 to 65535")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost",
+        "localhost.",
+        "my.localhost",
+        "127.0.0.1",
+        "127.9.9.9",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0.0.0.0",
+        "0",
+    ],
+)
+def test_server_that_a_board_would_look_for_on_itself(real, host):
+    refused(
+        real(server=f"http://{host}:8080"), 1, "a board reaches it by its address in the network", "ALLOW_LOCALHOST=1"
+    )
+
+
+@pytest.mark.parametrize("host", ["192.168.1.20", "localhost.example.com", "local", "1270.example.com", "10.0.0.127"])
+def test_server_that_boards_reach(real, host):
+    assert real(server=f"http://{host}:65535")[0] == 0
+
+
+def test_https_without_certificates_to_check_it_against(make, tmp_path):
+    refused(make(server="https://api.test"), 1, "https://api.test needs its CA's certificate, CA=….pem")
+    (tmp_path / "more.json").write_text('{"ca": "/ca.pem"}')
+    refused(make(server="https://api.test", config=tmp_path / "more.json"), 1, "CA=….pem")
+    refused(make(config=tmp_path / "more.json"), 1, "names certificates on the board (/ca.pem), but gives none")
+
+
+def test_version_id_that_is_none(make, monkeypatch):
     refused(make(version_id="a/b"), 1, "is no version Id")
+    monkeypatch.setenv("GADGETKEEPER_PASSWORD", "secret")
+    refused(make(version_id="a", server="http://127.0.0.1:1"), 1, "VERSION_ID is not checked", "CHECK=0")
+    assert make("--no-check", version_id="a", server="http://127.0.0.1:1")[0] == 0
+
+
+def test_version_id_that_the_server_does_not_have(make, world):
+    refused(make(version_id="a" * 32, server=world.url), 1, f"has no version {'a' * 32}", "version list")
+    assert not make.out.exists()
 
 
 def test_certificates_that_are_of_no_use(make, tmp_path):
@@ -369,14 +451,15 @@ def test_interrupted_writing_leaves_the_image_before(make, tmp_path, monkeypatch
 
     monkeypatch.setattr("os.fsync", fail)
     refused(make(serial="OTHER"), 1, "disk full")
-    assert make.out.read_bytes() == before and len(list(make.out.parent.iterdir())) == 1
+    assert make.out.read_bytes() == before
+    assert sorted(path.name for path in make.out.parent.iterdir()) == ["image.bin", "image.label.html"]
 
 
 # on the twin
 
 
 @pytest.fixture
-def world(tmp_path, request):
+def world(tmp_path, request, monkeypatch):
     """A server with versions 1 and 2, and the serial number; it speaks https if the test says so."""
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
@@ -384,14 +467,15 @@ def world(tmp_path, request):
     tls = (tmp_path / "server.pem", tmp_path / "server.pem") if getattr(request, "param", "") == "https" else None
     with server.running(tmp_path / "server", tls=tls) as running:
         vendor = running.vendor
+        monkeypatch.setenv("GADGETKEEPER_PASSWORD", running.password)
         running.ca = tmp_path / "ca.pem"
         ca.cert_pem.write_to_path(running.ca)
         template = vendor.create_template("Thermometer")
         vendor.add_serials(vendor.create_product("Thermometer", template["id"])["id"], [SERIAL])
         versions = {}
-        for name, version in (("1", "1.27.0"), ("2", "1.28.0")):
+        for name in ("1", "2"):
             path = tmp_path / "app.bin"
-            path.write_bytes(firmware.app_image(version))
+            path.write_bytes(release_on("1.27.0", int(name)))
             versions[name] = vendor.create_version(template["id"], path)["id"]
         (tmp_path / "quick.json").write_text('{"start_spread_s": 0}')
         running.quick = tmp_path / "quick.json"
@@ -425,7 +509,7 @@ def test_from_the_factory_by_the_server_to_a_confirmed_update(make, world, tmp_p
     places = [console.index(step) for step in steps]
     assert places == sorted(places), console
     in_step(world, twin, "2")
-    image = firmware.app_image("1.28.0")
+    image = release_on("1.27.0", 2)
     assert twin.slot_bytes("ota_1", len(image)) == image
 
 
@@ -454,7 +538,8 @@ def test_device_trusts_the_ca_that_it_was_made_with_and_no_other(make, world, tm
     assert "[5/5] version 1 confirmed" in console
     in_step(world, twin, "1")
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    made(make, ca=tmp_path / "other.pem", **order)
+    refused(make(ca=tmp_path / "other.pem", **order), 1, "VERSION_ID is not checked: no answer from https://")
+    assert make("--no-check", ca=tmp_path / "other.pem", **order)[0] == 0
     (tmp_path / "flash.bin").unlink()
     twin = Twin(tmp_path / "flash.bin", "vm")
     twin.world |= insert_image(make.out, twin)
@@ -497,3 +582,46 @@ def test_image_that_is_none_is_not_inserted(tmp_path, content):
 def test_espressif_names_the_chips():
     assert (espressif.chip_name(0), espressif.chip_name(9)) == ("ESP32", "ESP32-S3")
     assert espressif.chip_name(777) == "chip with the Id 777"
+
+
+# files that people have edited
+
+EDITED = {
+    "byte order mark": lambda text: "\ufeff" + text,
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "CR": lambda text: text.replace("\n", "\r"),
+    "indented": lambda text: "".join(f"    {line}  \n" for line in text.splitlines()),
+    "all of it": lambda text: "\ufeffmy key\r\n" + "".join(f"\t{line}\r\n" for line in text.splitlines()),
+}
+
+
+@pytest.mark.parametrize("edit", EDITED.values(), ids=EDITED)
+def test_certificates_and_keys_as_editors_leave_them(make, tmp_path, keys, edit):
+    ca = trustme.CA().cert_pem.bytes().decode().replace("\r", "")
+    (tmp_path / "ca.pem").write_bytes(edit(ca + ca).encode())
+    for name in ("key.pem", "key.pub.pem"):
+        (tmp_path / name).write_bytes(edit((keys / name).read_text()).encode())
+        image = made(make, server="https://api.test", ca=tmp_path / "ca.pem", signing_key=tmp_path / name)
+        assert config_of(image)["signing_keys"] == [(keys / "digest").read_bytes().hex()]
+        assert factory.read_files(image)["/ca.pem"].decode() == ca * 2
+    app = release_on("1.27.0", 1)
+    signed = espressif.sign(app, tmp_path / "key.pem")
+    ondevice.check_firmware(signed, bytes(40), 0x1C0000, [espressif.key_digest(keys / "key.pem")], "Thermometer")
+
+
+@pytest.mark.parametrize("edit", [EDITED["byte order mark"], EDITED["CRLF"]], ids=["byte order mark", "CRLF"])
+def test_settings_as_editors_leave_them(make, tmp_path, edit):
+    (tmp_path / "more.json").write_bytes(edit('{\n"report_interval_s": 5\n}\n').encode())
+    assert config_of(made(make, config=tmp_path / "more.json"))["report_interval_s"] == 5
+
+
+def test_files_in_another_encoding_are_refused_with_that_reason(make, tmp_path, keys):
+    path = tmp_path / "file"
+    path.write_bytes('{"report_interval_s": 5}'.encode("utf-16"))
+    refused(make(config=path), 1, "is not JSON: it is text in UTF-16: save it as UTF-8")
+    path.write_bytes(trustme.CA().cert_pem.bytes().decode().encode("utf-16"))
+    refused(make(server="https://api.test", ca=path), 1, "holds no certificate: it is text in UTF-16")
+    path.write_bytes((keys / "key.pem").read_text().encode("utf-16"))
+    refused(make(signing_key=path), 1, "holds no key in PEM form: it is text in UTF-16")
+    path.write_bytes('{"thing_name": "Küche"}'.encode("latin-1"))
+    refused(make(config=path), 1, "byte 18 is no UTF-8")

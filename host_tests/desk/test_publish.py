@@ -1,5 +1,6 @@
 """Publishing: what reaches the server is what a device will take, once, under the name that the vendor expects."""
 
+import functools
 import hashlib
 import shlex
 import sys
@@ -8,12 +9,27 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tools import espressif, firmware, ondevice, publish, server
-from tools.twin.image import make_image
+from tools import espressif, firmware, ondevice, publish, release, server
+from tools.twin.image import bundle_files, make_image
 
 SLOT_BYTES = 0x1C0000
 BOOTLOADER = make_image(9, magic=0)
-APP, OTHER = make_image(1), make_image(2)
+
+
+@functools.cache
+def small_release(number: int, seed: int = 0, size_bytes: int = 9000) -> bytes:
+    """The release of this number with a real bundle, on noise that calls itself MicroPython; each seed's is another."""
+    noise = bytearray(make_image(number * 100 + seed, size_bytes))
+    noise[1] = 2  # segments: the first two, without its bundle
+    end = release._segments_end(noise)
+    noise[end - 20 : end] = b"MicroPython v1.27.0\0"
+    contents = release.Contents(number)
+    return release.add_bundle(
+        release.seal(bytes(noise[:end])), release.bundle(bundle_files(number)), contents, "1.27.0"
+    )
+
+
+APP, OTHER = small_release(1), small_release(1, seed=1)
 
 SIGNER = """
 import sys
@@ -52,7 +68,9 @@ def run(tmp_path, capsys):
     """Runs the command behind `make publish`; status, standard output, standard error."""
     firmware_file = tmp_path / "firmware.bin"
 
-    def run(*arguments, content=APP, version="1", **options):
+    def run(*arguments, content=None, version="1", **options):
+        if content is None:
+            content = small_release(int(version)) if version.isdigit() and version != "0" else APP
         firmware_file.write_bytes(content)
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         outcome = publish.main([*arguments, f"--version={version}", f"--firmware={firmware_file}", *words])
@@ -78,7 +96,7 @@ def stored(running, tmp_path, name) -> bytes:
 
 
 def check(content, keys, name) -> None:
-    ondevice.check_firmware(content, bytes(40), SLOT_BYTES, [espressif.key_digest(keys / f"{name}.pem")])
+    ondevice.check_firmware(content, bytes(40), SLOT_BYTES, [espressif.key_digest(keys / f"{name}.pem")], "Thermometer")
 
 
 def target(running) -> str | None:
@@ -87,11 +105,12 @@ def target(running) -> str | None:
 
 
 def test_app_of_an_official_combined_image_is_published_and_made_the_target(running, run, tmp_path):
-    whole = firmware.combined_image("1.28.0").read_bytes()
+    whole = firmware.combined_image("1.27.0").read_bytes()
     status, output, errors = run("--target", content=whole, description="second")
     assert (status, errors) == (0, "")
     assert "not signed: devices that were made with a SIGNING_KEY will refuse it" in output
-    assert stored(running, tmp_path, "1") == firmware.app_image("1.28.0")
+    made = release.make_release(firmware.app_image("1.27.0"), release.Contents(1))
+    assert stored(running, tmp_path, "1") == made and "release 1 of Thermometer on MicroPython 1.27.0" in output
     assert (target(running), versions(running)[0]["description"]) == ("1", "second")
 
 
@@ -159,13 +178,15 @@ def test_firmware_that_came_signed_keeps_its_signature(running, run, tmp_path, k
     status, output, _ = run(content=signed)
     assert status == 0 and f"it came signed with key {espressif.key_digest(keys / 'one.pem')}" in output
     assert stored(running, tmp_path, "1") == signed
+    refused(run(content=signed, version="2"), 1, "is release 1, and VERSION=2 was asked for")
+    signed = espressif.sign(small_release(2), keys / "one.pem")
     assert run(content=signed, version="2", signing_key=keys / "two.pem")[0] == 0
     check(stored(running, tmp_path, "2"), keys, "two")
 
 
 def test_version_that_is_not_the_next_is_refused_before_anything_is_sent(running, run):
     assert run()[0] == 0
-    refused(run(content=OTHER, version="3"), 1, "the next version of Thermometer is 2, not 3")
+    refused(run(version="3"), 1, "the next version of Thermometer is 2, not 3")
     refused(run(content=OTHER, version="1"), 1, "published already, with another firmware", "VERSION=2")
     assert len(versions(running)) == 1
 
@@ -213,7 +234,7 @@ def test_answer_that_was_lost_does_not_publish_twice(running, run, monkeypatch, 
         (BOOTLOADER, "neither a combined ESP32 image nor an app image"),
         (APP + b"\xff" * 17, "a device would refuse it: the firmware is"),
         (
-            make_image(1, size_bytes=0x1C0000),
+            small_release(1, size_bytes=0x1C0000),
             "the firmware is larger than the slot's 1835008",
         ),
     ],
@@ -225,7 +246,7 @@ def test_what_a_device_would_refuse_is_not_published(running, run, content, told
 
 
 def test_image_for_bigger_flashes_is_published_when_that_is_said(running, run):
-    assert run(content=make_image(1, size_bytes=0x1C0000), flash_size="8MB")[0] == 0
+    assert run(content=small_release(1, size_bytes=0x1C0000), flash_size="8MB")[0] == 0
 
 
 def test_wrong_arguments_are_one_line_and_status_2(running, run, keys, monkeypatch):

@@ -1,6 +1,7 @@
 """An image onto a board, by esptool: connected, checked, written and verified."""
 
 import contextlib
+import json
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ from tools import espressif
 from tools.factory.errors import FactoryError
 from tools.factory.image import read_files
 from tools.factory.layout import BOOTLOADER_ADDRESS, FLASH_SIZES, TABLE_ADDRESS
+from tools.factory.personal import DEVICE_SECRET, secret_sha256
 
 BAUD = 460_800
 _CONNECT_ATTEMPTS = 7
@@ -86,6 +88,15 @@ def read_image(path: Path) -> tuple[bytes, str]:
     except (FactoryError, espressif.ImageError, KeyError) as error:
         raise FactoryError(f"{path} is no flash image of a thermometer ({error})") from error
     return image, serial
+
+
+def device_secret_sha256(image: bytes) -> str | None:
+    """The hash of the device secret in a flash image; None when it has none."""
+    try:
+        secret = json.loads(read_files(image)["/config.json"]).get(DEVICE_SECRET)
+    except (KeyError, ValueError, AttributeError):
+        return None
+    return secret_sha256(secret) if secret else None
 
 
 def _check_port(port: str) -> None:

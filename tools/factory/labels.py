@@ -2,8 +2,11 @@
 
 import html
 import io
+from dataclasses import dataclass
 
 import segno
+
+from tools.factory.setup_network import join_code
 
 _PER_SHEET = 24
 
@@ -13,13 +16,14 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 @page {{ size: A4; margin: 0 }}
-body {{ margin: 0; font: 3.2mm/1.35 Helvetica, Arial, sans-serif; color: #000; background: #fff }}
+body {{ margin: 0; font: 2.4mm/1.25 Helvetica, Arial, sans-serif; color: #000; background: #fff }}
 .sheet {{ width: 210mm; height: 296mm; break-after: page }}
 .sheet {{ display: grid; grid-template: repeat(8, 37mm) / repeat(3, 70mm) }}
 .label {{ box-sizing: border-box; padding: 3.5mm; display: flex; gap: 2mm; align-items: center; overflow: hidden }}
 .label svg {{ width: 26mm; height: 26mm; flex: none }}
 .label b {{ display: block; font-size: 4mm }}
-.label code {{ font: 2.8mm/1.3 Menlo, Consolas, monospace; overflow-wrap: anywhere }}
+.label div div {{ margin-top: 0.6mm }}
+.label code {{ white-space: pre-wrap; font: 2.8mm/1.25 Menlo, Consolas, monospace; overflow-wrap: anywhere }}
 @media screen {{ .label {{ outline: 0.1mm dashed #bbb }} }}
 </style>
 {sheets}
@@ -27,17 +31,27 @@ body {{ margin: 0; font: 3.2mm/1.35 Helvetica, Arial, sans-serif; color: #000; b
 """
 
 
-def sheet(product: str, serials: list[str]) -> str:
-    """The page for these serial numbers. A QR code holds the serial number and nothing else."""
-    labels = [_label(product, serial) for serial in serials]
+@dataclass(frozen=True, repr=False)
+class Label:
+    """What one label says: the serial number, and the setup network's name and password."""
+
+    serial: str
+    network: str
+    password: str
+
+
+def sheet(product: str, boards: list[Label]) -> str:
+    """The page for these boards. A QR code holds what joins a phone to the board's setup network."""
+    labels = [_label(product, board) for board in boards]
     sheets = [labels[start : start + _PER_SHEET] for start in range(0, len(labels), _PER_SHEET)]
     pages = "\n".join(f'<div class="sheet">\n{chr(10).join(page)}\n</div>' for page in sheets)
-    return _PAGE.format(title=html.escape(f"{product}: {len(serials)} labels"), sheets=pages)
+    return _PAGE.format(title=html.escape(f"{product}: {len(boards)} label{'s' * (len(boards) != 1)}"), sheets=pages)
 
 
-def _label(product: str, serial: str) -> str:
+def _label(product: str, board: Label) -> str:
     picture = io.BytesIO()
-    code = segno.make(serial, error="m", micro=False)
+    code = segno.make(join_code(board.network, board.password), error="m", micro=False)
     code.save(picture, kind="svg", xmldecl=False, svgns=False, omitsize=True, nl=False)
-    text = f"<b>{html.escape(product)}</b>Serial number<br><code>{html.escape(serial)}</code>"
-    return f'<div class="label">{picture.getvalue().decode()}<div>{text}</div></div>'
+    lines = [("Serial number", board.serial), ("WiFi for the setup", board.network), ("Password", board.password)]
+    text = "".join(f"<div>{title}<br><code>{html.escape(value)}</code></div>" for title, value in lines)
+    return f'<div class="label">{picture.getvalue().decode()}<div><b>{html.escape(product)}</b>{text}</div></div>'

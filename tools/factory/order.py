@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools import agent, espressif, release
-from tools.factory import settings
+from tools.factory import personal, settings
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
 from tools.factory.layout import FLASH_SIZES, layout
+from tools.factory.personal import Secrets
 
 SPARE_BYTES = 16 * 1024
 """What must stay free in the file system, for the agent's record and littlefs's own copies."""
@@ -15,7 +16,7 @@ SPARE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Order:
-    """Firmware, agent and settings. `image(serial)` makes one thermometer's flash image."""
+    """Firmware, agent and settings. `image(serial, secrets)` makes one thermometer's flash image."""
 
     parts: Parts
     config: dict
@@ -23,9 +24,29 @@ class Order:
     flash_bytes: int
     notes: list[str] = field(default_factory=list)
 
-    def image(self, serial: str) -> bytes:
+    @property
+    def product(self) -> str:
+        """Whose releases the boards take, and by which they name their setup network."""
+        return self.config["product"]
+
+    def require_no_secrets(self) -> None:
+        """FactoryError when the settings give all boards the same secret."""
+        shared = [name for name in (personal.SETUP_PASSWORD, personal.DEVICE_SECRET) if self.config.get(name)]
+        if shared:
+            raise FactoryError(f"CONFIG gives every board the same {shared[0]}: leave it out, each gets its own")
+
+    def secrets(self, path: Path, serial: str) -> Secrets:
+        """The secrets of the board with this serial number: those of the settings, of the image that lies at `path`
+        from before, or new ones."""
+        found = personal.kept_secrets(path, serial) or personal.new_secrets()
+        return Secrets(
+            self.config.get(personal.SETUP_PASSWORD) or found.setup_password,
+            self.config.get(personal.DEVICE_SECRET) or found.device_secret,
+        )
+
+    def image(self, serial: str, secrets: Secrets) -> bytes:
         """The flash image of the thermometer with this serial number."""
-        own = settings.own_files(serial, **self.config)
+        own = settings.own_files(serial, **{**self.config, **secrets.settings})
         return assemble(self.parts, {**self.files, **own}, self.flash_bytes)
 
 
@@ -40,9 +61,16 @@ def make_order(
     config: Path | None = None,
     flash_size: str = "4MB",
     number: int = 1,
+    allow_localhost: bool = False,
 ) -> Order:
     """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
     that cannot be; nothing has been written then."""
+    if not allow_localhost:
+        settings.check_reachable(server)
+    if server.startswith("https://") and not ca:
+        raise FactoryError(
+            f"{server} needs its CA's certificate, CA=….pem: without it the board cannot tell the server from others"
+        )
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
@@ -53,7 +81,10 @@ def make_order(
         )
     try:
         digest = espressif.key_digest(signing_key) if signing_key else None
-        parts = replace(parts, app=release.make_release(parts.app, release.Contents(number)))
+        base = settings.read_config(config) if config else {}
+        merged = settings.make_config(server, wifi, base, ca is not None, digest)
+        contents = release.Contents(number, merged["product"])
+        parts = replace(parts, app=release.make_release(parts.app, contents))
     except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
     if len(parts.app) > slot.size:
@@ -61,19 +92,19 @@ def make_order(
             f"the release is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
         )
     files = agent.board_files()
-    base = settings.read_config(config) if config else {}
-    merged = settings.make_config(server, wifi, base, ca is not None, digest)
     if ca:
         files[settings.CA_PATH] = settings.read_ca(ca)
         if server.startswith("http://"):
             notes.append("CA is of no use with a server address that begins with http://")
-    elif server.startswith("https://"):
-        notes.append("without CA the device has nothing to check the server's certificate against")
+    elif base.get("ca"):
+        raise FactoryError(f"{config} names certificates on the board ({base['ca']}), but gives none: CA=….pem")
     if version_id:
         files |= settings.state_file(version_id, parts.fingerprint)
     order = Order(parts, merged, files, flash_bytes, notes)
     vfs = next(partition for partition in layout(flash_bytes) if partition.label == "vfs")
-    free_bytes = vfs.size - used_bytes(order.image("A" * 64)[vfs.address : vfs.address + vfs.size])
+    free_bytes = vfs.size - used_bytes(
+        order.image("A" * 64, personal.new_secrets())[vfs.address : vfs.address + vfs.size]
+    )
     if free_bytes < SPARE_BYTES:
         raise FactoryError(f"the files leave {free_bytes // BLOCK_BYTES} blocks of the file system free: too few")
     return order

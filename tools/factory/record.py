@@ -26,12 +26,13 @@ _TORN = "torn"  # the line above was cut off when it was written; what it said h
 @dataclass
 class Entries:
     """What a record says: the last line about each serial number, those that a board has had verified, the board that
-    has each, and each board's own."""
+    has each, each board's own, and each serial number as it is written by the same without case."""
 
     last: dict[str, dict] = field(default_factory=dict)
     proven: set[str] = field(default_factory=set)
     mac_of: dict[str, str] = field(default_factory=dict)
     serial_of: dict[str, str] = field(default_factory=dict)
+    folded: dict[str, str] = field(default_factory=dict)
 
     def is_flashed(self, serial: str) -> bool:
         """True when a board holds this serial number, verified."""
@@ -40,6 +41,12 @@ class Entries:
     def require(self, serial: str, mac: str, is_reuse: bool = False) -> None:
         """FactoryError unless this board may get this serial number; `is_reuse` is the word that it may get another
         one than it has."""
+        alike = self.folded.get(serial.casefold(), serial)
+        if alike != serial and alike in self.mac_of:
+            raise FactoryError(
+                f"{serial} differs from {alike} of board {self.mac_of[alike]} by case only: to people and to file "
+                "systems that is one serial number"
+            )
         other = self.mac_of.get(serial, mac)
         if other != mac:
             entry = self.last[serial]
@@ -87,10 +94,21 @@ class Record:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield self.read()
 
-    def add(self, serial: str, mac: str, image_sha256: str, result: str, reason: str | None = None) -> None:
-        """Append a line; it is on disk when this returns. OSError when it cannot be."""
+    def add(
+        self,
+        serial: str,
+        mac: str,
+        image_sha256: str,
+        result: str,
+        reason: str | None = None,
+        secret_sha256: str | None = None,
+    ) -> None:
+        """Append a line; it is on disk when this returns. `secret_sha256` is the hash of the board's device secret:
+        the secret itself never stands here. OSError when it cannot be written."""
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "serial": serial, "mac": mac}
         entry |= {"image": image_sha256, "result": result}
+        if secret_sha256:
+            entry["secretSha256"] = secret_sha256
         if reason:
             entry["reason"] = reason
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +141,7 @@ class Record:
 def _take_in(entries: Entries, entry: dict) -> None:
     serial, mac = entry["serial"], entry["mac"]
     entries.last[serial] = entry
+    entries.folded[serial.casefold()] = serial
     if entry["result"] == FLASHED:
         entries.proven.add(serial)
     if entry["result"] == RELEASED:

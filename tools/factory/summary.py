@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tools.arguments import shown
 from tools.factory.image import used_bytes
 from tools.factory.layout import APP_ADDRESS, BOOTLOADER_ADDRESS, TABLE_ADDRESS, layout, partition_table
 from tools.factory.order import Order
@@ -25,8 +26,10 @@ def show(order: Order, serial: str, image: bytes, path: Path) -> None:
     console.print(table)
     for line in _lines(order, serial, image):
         # In one piece, whatever the terminal's width: people copy it.
-        console.print(Text(line), soft_wrap=True)
-    console.print(Text(f"{path} ({len(image):,} bytes) is ready: make flash PORT=… IMAGE={path}"), soft_wrap=True)
+        console.print(Text(shown(line)), soft_wrap=True)
+    console.print(
+        Text(f"{shown(path)} ({len(image):,} bytes) is ready: make flash PORT=… IMAGE={shown(path)}"), soft_wrap=True
+    )
 
 
 def sha256(image: bytes) -> str:
@@ -65,7 +68,8 @@ def _row(address: int, size: int, label: str, held: str, used: int | None) -> tu
 def _lines(order: Order, serial: str, image: bytes) -> list[str]:
     config = order.config
     lines = [f"serial number {serial}, server {config['server']}"]
-    lines[0] += f", WiFi {', '.join(name for name, _ in config['wifi']) or 'none'}"
+    names = ", ".join(network[0] for network in config.get("wifi", []))
+    lines[0] += f", WiFi {names or 'by its owner, through the setup network'}"
     if config.get("signing_keys"):
         lines.append(
             f"takes only firmware signed with key {', '.join(key[:16] + '…' for key in config['signing_keys'])}"

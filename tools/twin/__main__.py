@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from tools import agent, factory, firmware, release
-from tools.arguments import count
+from tools.arguments import count, failed, file_name
+from tools.locks import InUseError, held
 from tools.twin.device import RUNTIMES, WORLD, Twin, TwinError
 from tools.twin.paths import VM
 
@@ -21,8 +22,19 @@ def is_done(console: str) -> bool:
     return _DONE.search(console) is not None
 
 
-def main() -> int:
-    options = _parse()
+def main(arguments: list[str] | None = None) -> int:
+    """Run a twin. 0: it came in step, 1: it did not, 2: it could not be powered on; the last two with one line."""
+    options = _parse(arguments)
+    try:
+        with for_itself(options.flash):
+            return _run(options)
+    except (TwinError, InUseError, factory.FactoryError, firmware.FirmwareError, OSError) as error:
+        return failed("twin", error, 2)
+    except KeyboardInterrupt:
+        return failed("twin", f"interrupted: the power is cut; {options.flash} keeps what is on its flash", 1)
+
+
+def _run(options: argparse.Namespace) -> int:
     runtime = options.runtime
     if runtime is None:
         runtime = "vm" if VM.exists() else "cpython"
@@ -30,20 +42,16 @@ def main() -> int:
             print("-- no MicroPython VM for this machine: running on CPython")
     elif runtime == "cpython":
         print("-- running on CPython, not on the MicroPython VM")
-    try:
-        twin = Twin(options.flash, runtime, console=_print)
-        if options.image:
-            if options.flash.exists():
-                print(f"-- {options.flash} is there already: it is powered on as it is", flush=True)
-            twin.world |= insert_image(options.image, twin)
-        elif not options.flash.exists():
-            make_factory_fresh(options.flash, options.serial, options.server, options.firmware)
-        else:
-            _check_serial(twin, options.serial)
-        result = twin.power_on(options.boots, options.timeout, is_done)
-    except (TwinError, factory.FactoryError, firmware.FirmwareError) as error:
-        print(f"twin: {error}", file=sys.stderr)
-        return 2
+    twin = Twin(options.flash, runtime, console=_print)
+    if options.image:
+        if options.flash.exists():
+            print(f"-- {options.flash} is there already: it is powered on as it is", flush=True)
+        twin.world |= insert_image(options.image, twin)
+    elif not options.flash.exists():
+        make_factory_fresh(options.flash, options.serial, options.server, options.firmware)
+    else:
+        _check_serial(twin, options.serial)
+    result = twin.power_on(options.boots, options.timeout, is_done)
     if result.reason == "until":
         return 0
     reasons = {
@@ -51,8 +59,12 @@ def main() -> int:
         "timeout": f"{options.timeout} s were not enough",
         "ended": "main.py ended",
     }
-    print(f"twin: not in step: {reasons[result.reason]}", file=sys.stderr)
-    return 1
+    return failed("twin", f"not in step: {reasons[result.reason]}", 1)
+
+
+def for_itself(flash: Path):
+    """Two boards with one flash would each undo what the other writes."""
+    return held(flash.with_name(flash.name + ".lock"), f"{flash} is in use by another virtual board")
 
 
 def make_factory_fresh(flash: Path, serial: str, server: str, app: Path | None = None, **config: object) -> None:
@@ -74,14 +86,15 @@ def insert_image(image: Path, twin: Twin) -> dict:
     """Make a factory image the twin's flash, unless that is there already, and give the world it was made for: the
     WiFi networks in its settings. TwinError when it is none, or another board's."""
     try:
-        files = factory.read_files(image.read_bytes())
+        content = image.read_bytes()
+        files = factory.read_files(content)
         settings = _settings(files)
-        wifi = settings["wifi"]
+        wifi = settings.get("wifi", [])
     except OSError as error:
         raise TwinError(f"{image} cannot be read: {error.strerror}") from None
     except (factory.FactoryError, KeyError, ValueError) as error:
         raise TwinError(f"{image}: {error}") from None
-    if twin.runtime != "vm" and any(path.endswith(".mpy") for path in files):
+    if twin.runtime != "vm" and _is_compiled(content):
         raise TwinError(f"{image} holds the agent as .mpy, which only the MicroPython VM runs, not CPython")
     if twin.flash_path.exists():
         _check_serial(twin, files["/serial.txt"].decode().strip())
@@ -94,7 +107,17 @@ def insert_image(image: Path, twin: Twin) -> dict:
     else:
         twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, twin.flash_path)
-    return {"wifi": dict(wifi)}
+    return {"wifi": {network[0]: network[1] for network in wifi}}
+
+
+def _is_compiled(image: bytes) -> bool:
+    """True when the release in the image's first slot is bytecode."""
+    address = next(part.address for part in factory.layout(len(image)) if part.label == "ota_0")
+    try:
+        found = release.read_release(image[address:], "ota_0")
+    except release.ReleaseError:
+        return False
+    return any(path.endswith(".mpy") for path in found.files)
 
 
 def _settings(files: dict[str, bytes]) -> dict:
@@ -121,20 +144,22 @@ def _print(text: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"twin: {message}\n")
+        self.exit(failed("twin", message, 2))
 
 
-def _parse() -> argparse.Namespace:
-    parser = _Parser(prog="python -m tools.twin", description=__doc__)
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="thermometer twin", description=__doc__, allow_abbrev=False)
     parser.add_argument("--serial", type=_serial)
     parser.add_argument("--server", type=_server)
-    parser.add_argument("--image", type=Path, help="a factory image to begin with; it names serial number and server")
+    parser.add_argument(
+        "--image", type=file_name, help="a factory image to begin with; it names serial number and server"
+    )
     parser.add_argument("--flash", required=True, type=_file)
     parser.add_argument("--runtime", choices=RUNTIMES)
     parser.add_argument("--boots", type=count, default=8)
     parser.add_argument("--timeout", type=count, default=180, metavar="SECONDS")
-    parser.add_argument("--firmware", type=Path, help="the app a factory-fresh board runs (default: v1.27.0)")
-    options = parser.parse_args()
+    parser.add_argument("--firmware", type=file_name, help="the app a factory-fresh board runs (default: v1.27.0)")
+    options = parser.parse_args(arguments)
     if not options.image and not (options.serial and options.server):
         parser.error("SERIAL=… and SERVER=… are needed, or a factory image: IMAGE=…")
     return options
@@ -153,7 +178,7 @@ def _server(text: str) -> str:
 
 
 def _file(text: str) -> Path:
-    if not text or Path(text).is_dir():
+    if not text or file_name(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is no file name like build/twin.bin (FLASH=...)")
     return Path(text)
 

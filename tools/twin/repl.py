@@ -7,6 +7,7 @@ VM anew after a reset, which the VM takes for the end of its process.
 
 import argparse
 import contextlib
+import errno
 import os
 import pty
 import re
@@ -23,7 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from tools import factory, firmware
+from tools.arguments import failed, file_name
+from tools.factory.files import write_whole
+from tools.locks import InUseError
 from tools.twin import bootloader
+from tools.twin.__main__ import for_itself
 from tools.twin.device import HEAP, STARTERS, Twin, TwinError
 from tools.twin.paths import VM
 
@@ -312,47 +317,58 @@ def running(twin: Twin, port: int = 0):
         thread.join()
 
 
-def main() -> int:
-    options = _parse()
+def main(arguments: list[str] | None = None) -> int:
+    """Run a board with a console until it is told to end. 0, or 1: the system refused, 2: it cannot be powered on; both
+    with one line on standard error."""
+    options = _parse(arguments)
     try:
-        if not options.flash.exists():
-            options.flash.parent.mkdir(parents=True, exist_ok=True)
-            options.flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), {}))
-            print(f"-- {options.flash}: a new board without the agent")
-        repl = Repl(Twin(options.flash), options.port)
-        print(f"-- console at {repl.url} and {repl.path}; Ctrl-C here cuts the power", flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: repl.stop())
-        signal.signal(signal.SIGINT, lambda *_: repl.stop())
-        repl.serve()
-    except (TwinError, factory.FactoryError, firmware.FirmwareError) as error:
-        print(f"twin: {error}", file=sys.stderr)
-        return 2
+        with for_itself(options.flash):
+            _serve(options)
+    except (TwinError, InUseError, factory.FactoryError, firmware.FirmwareError) as error:
+        return failed("twin", error, 2)
     except OSError as error:
-        print(f"twin: {error}", file=sys.stderr)
-        return 1
+        if error.errno == errno.EADDRINUSE:
+            return failed("twin", f"port {options.port} is in use by another program: another one, PORT=…", 1)
+        return failed("twin", error, 1)
+    except KeyboardInterrupt:
+        return failed("twin", "interrupted", 1)
     return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    if not options.flash.exists():
+        write_whole(options.flash, factory.flash_image(firmware.combined_image("1.27.0"), {}))
+        print(f"-- {options.flash}: a new board without the agent")
+    elif options.flash.stat().st_size not in factory.FLASH_SIZES.values():
+        sizes = ", ".join(factory.FLASH_SIZES)
+        raise TwinError(f"{options.flash} is no flash image of {sizes}: name another file, or remove it")
+    repl = Repl(Twin(options.flash), options.port)
+    print(f"-- console at {repl.url} and {repl.path}; Ctrl-C here cuts the power", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: repl.stop())
+    signal.signal(signal.SIGINT, lambda *_: repl.stop())
+    repl.serve()
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"twin: {message}\n")
+        self.exit(failed("twin", message, 2))
 
 
-def _parse() -> argparse.Namespace:
-    parser = _Parser(prog="python -m tools.twin.repl", description=__doc__)
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="thermometer twin-repl", description=__doc__, allow_abbrev=False)
     parser.add_argument("--flash", required=True, type=_file, help="the board's flash; made when it is not there yet")
     parser.add_argument("--port", type=_port, default=0, help="TCP port of the console (default: any free one)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _file(text: str) -> Path:
-    if not text or Path(text).is_dir():
+    if not text or file_name(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is no file name like build/board.bin (FLASH=...)")
     return Path(text)
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no TCP port like 4000 (PORT=...)")
     return int(text)
 
