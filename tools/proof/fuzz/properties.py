@@ -101,11 +101,11 @@ _images = st.builds(_image, st.sampled_from([1, 2, 3]), st.sampled_from([0, 100,
 # Headers
 
 _SECURE = make_image(1, size_bytes=300, secure=1)
-_FLOOR = 2
+_FLOOR = 1
 
 
 def _update(image: bytes, trusted: list[str], revision: int | None) -> Update:
-    """An update of a board that runs this image, whose floor is release 2."""
+    """An update of a board that runs this image, whose floor is release 1."""
     partition = small_chip.power_on(image=image)
     device = Device(rounds.QuickBoard(), Console(), "/nowhere/", "/nowhere/")
     load_settings(device)
