@@ -96,7 +96,7 @@ def test_schedule_counts_what_another_try_may_mend():
 def prepared(device):
     """Prepare a round with the settings that this device has."""
     with open(device.root + "config.json", "w") as file:
-        file.write('{"start_spread_s": 5}')
+        file.write('{"start_spread_s": 5, "server": "http://server"}')
     round.prepare(device)
     return device
 

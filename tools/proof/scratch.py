@@ -1,4 +1,4 @@
-"""A folder of the host for each Store."""
+"""A folder of the host for each device's files."""
 
 import os
 
@@ -7,7 +7,7 @@ _count = 0
 
 
 def folder():
-    """A new empty folder's name, with the slash at its end."""
+    """Make a new empty folder, and return its path with the slash at its end."""
     global _count
     _count += 1
     path = base + str(_count) + "/"

@@ -14,21 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import gadgetkeeper.store
-import gadgetkeeper.transport
-import main
+from agent.console import Console
+from agent.device import Device
+from agent.errors import AgentError
+from agent.loop import keep_in_step
+from agent.record import Pending, Version
+from agent.settings import TABLE, load_settings
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
-from gadgetkeeper import files
-from gadgetkeeper.body import open_body
-from gadgetkeeper.errors import AgentError
-from gadgetkeeper.gate import check_head
-from gadgetkeeper.install import _check
-from gadgetkeeper.slots import Slots
 from hypothesis import strategies as st
+from ota.arming import _check
+from ota.decoder import open_body
+from ota.header import check_header
+from ota.slots import Slots, arm
+from ota.update import Update
 
-from tools.proof import rounds, scratch
+from tools.proof import in_process, rounds, scratch
 from tools.proof.fuzz.signing import BLOCK_BYTES, SECTOR_BYTES, SeededKey
 from tools.proof.reply import Reply, json_reply
 from tools.twin import hardware, small_chip
@@ -37,6 +39,7 @@ from tools.twin.image import make_image
 
 _FREE_SLOT = 0x20000
 _CHIP_REVISION = 301
+_SIGNED_ALIGNED_BYTES = 8000 + -len(make_image(2, size_bytes=8000)) % SECTOR_BYTES  # ends with a sector
 
 
 @dataclass(frozen=True)
@@ -92,30 +95,66 @@ def _image(seed: int, size: int) -> bytes:
     return make_image(seed, size_bytes=size)
 
 
-_images = st.builds(_image, st.sampled_from([1, 2, 3]), st.sampled_from([0, 100, 3500, 9000, 11944]))
+_images = st.builds(_image, st.sampled_from([1, 2, 3]), st.sampled_from([0, 100, 3500, 9000, _SIGNED_ALIGNED_BYTES]))
 
 
-# Heads
+# Headers
 
 _SECURE = make_image(1, size_bytes=300, secure=1)
+_FLOOR = 1
 
 
-def _check_head(example) -> None:
+def _update(image: bytes, trusted: list[str], revision: int | None) -> Update:
+    """An update of a board that runs this image, whose floor is release 1."""
+    partition = small_chip.power_on(image=image)
+    device = Device(rounds.QuickBoard(), Console(), "/nowhere/", "/nowhere/")
+    load_settings(device)
+    device.settings.signing_keys = trusted
+    device.record.floor = _FLOOR
+    device.record.pending = Pending(rounds.GOOD, "ota_1")
+    slots = Slots(partition)
+    update = Update(device, Version(rounds.GOOD, "3"), slots.running, slots.named("ota_1"), device.record.pending)
+    update.chip_revision = revision
+    return update
+
+
+def _check_header(example) -> None:
     head, changes, size_bytes, revision = example
     head = mutate(head, changes)
-    partition = small_chip.power_on(image=_SECURE)
+    update = _update(_SECURE, [], revision)
+    operations = hardware.flash.operations
     try:
-        check_head(memoryview(head), size_bytes, partition("ota_1"), partition("ota_0"), revision)
+        check_header(update, memoryview(head), size_bytes)
     except AgentError:
         return
+    finally:
+        assert hardware.flash.operations == operations
     assert len(head) >= 288 and head[0] == 0xE9 and 1 <= head[1] <= 16 and head[12:14] == b"\0\0" and head[23] == 1
     assert head[32:36] == b"\x32\x54\xcd\xab" and struct.unpack_from("<I", head, 36)[0] >= 1
     assert revision is None or struct.unpack_from("<H", head, 15)[0] <= revision
     assert struct.unpack_from("<I", head, 28)[0] <= small_chip.SLOT_BYTES >= size_bytes
+    version = head[48:80].split(b"\0", 1)[0]
+    assert (found := re.fullmatch(rb"(\d+) (\d+)\.(\d+)(\..*)?", version, re.DOTALL)), version
+    assert int(found[1]) >= _FLOOR and (int(found[2]), int(found[3])) >= (1, 24)
+    assert head[80:112].split(b"\0", 1)[0] == b"Thermometer"
 
 
+def _header_with(version: bytes, product: bytes) -> bytes:
+    head = make_image(2, secure=1)[:288]
+    return head[:48] + version[:32].ljust(32, b"\0") + product[:32].ljust(32, b"\0") + head[112:]
+
+
+_numbers = st.one_of(st.integers(0, 200), st.integers(0, 10**31)).map(lambda number: str(number).encode())
+_versions = st.one_of(
+    st.lists(st.one_of(_numbers, st.sampled_from([b" ", b".", b"-", b"\xb2", b"x"])), max_size=8).map(b"".join),
+    st.tuples(_numbers, _numbers, _numbers).map(lambda parts: parts[0] + b" " + b".".join(parts[1:])),
+    st.binary(max_size=32),
+)
+_products = st.one_of(st.just(b"Thermometer"), st.sampled_from([b"", b"Thermometer\xff", b"Relay", b"x" * 32]))
 _heads = st.tuples(
-    st.one_of(st.just(make_image(2, secure=1)[:288]), st.binary(max_size=320)),
+    st.one_of(
+        st.just(make_image(2, secure=1)[:288]), st.builds(_header_with, _versions, _products), st.binary(max_size=320)
+    ),
     _changes,
     st.one_of(st.integers(0, 1 << 17), st.just(1 << 31)),
     st.one_of(st.none(), st.integers(0, 65535)),
@@ -204,26 +243,24 @@ _RUNNING = make_image(1, size_bytes=300)
 def _is_taken(data: bytes, trusted: list[str], knows_size: bool) -> bool:
     """True when the agent's check from flash passes; only its own errors may come out of it."""
     data = data[: small_chip.SLOT_BYTES]
-    partition = small_chip.power_on(image=_RUNNING)
-    slot = partition("ota_1")
+    update = _update(_RUNNING, trusted, _CHIP_REVISION)
     hardware.flash.program(_FREE_SLOT, data)
-    size_bytes = len(data) if knows_size else None
     try:
-        job = None, None, slot, partition("ota_0")
-        _check(job, size_bytes, False, trusted, _CHIP_REVISION, memoryview(bytearray(SECTOR_BYTES)))
+        _check(update, len(data) if knows_size else None)
     except AgentError:
         return False
     return True
 
 
 def _arm(why: str | None) -> None:
-    """What passed the agent's check is armed if the chip has nothing against it, and else is not."""
-    slots = Slots(main.board.Partition)
+    """What passed the agent's check is armed if the chip has nothing against it, and otherwise is not."""
+    partition = rounds.QuickBoard.Partition
+    slots = Slots(partition)
     try:
-        slots.arm(main.board.Partition("ota_1"))
+        arm(partition, slots.named("ota_1"))
     except AgentError:
         assert why
-    assert (slots.chosen().info()[4] == "ota_1") == (why is None), why
+    assert (slots.chosen().label == "ota_1") == (why is None), why
 
 
 # Bodies
@@ -306,22 +343,15 @@ _bodies = st.tuples(
 _FOREIGN = re.compile(r"\[[A-Z]\w+\]")
 
 
-class _Server(rounds.Session):
+def _answer(method: str, url: str, data: bytes | None, headers: dict) -> Reply:
     """A server where all is well."""
-
-    target = rounds.GOOD
-    current = 404
-
-    def request(self, method, url, data=None, headers=None):
-        if "/activate/" in url:
-            return json_reply({"thingId": "c" * 32, "apiKey": "d" * 32})
-        if url.endswith("/target.json"):
-            return json_reply({"id": rounds.GOOD, "name": "3"})
-        if "/firmware" in url:
-            return Reply(_GOOD_IMAGE, "application/octet-stream")
-        answer = Reply(b"")
-        answer.status_code = 404 if url.endswith("/current.json") else 204
-        return answer
+    if "/activate/" in url:
+        return json_reply({"thingId": "c" * 32, "apiKey": "d" * 32})
+    if url.endswith("/target.json"):
+        return json_reply({"id": rounds.GOOD, "name": "3"})
+    if "/firmware" in url:
+        return Reply(_GOOD_IMAGE, "application/octet-stream")
+    return Reply(b"", status_code=404 if url.endswith("/current.json") else 204)
 
 
 _GOOD_IMAGE = make_image(3)
@@ -331,17 +361,19 @@ _OLD_IMAGE = make_image(9)
 def _rounds(name: str, content: bytes, count: int) -> tuple[str, bool]:
     """A device with this file lives through rounds of the agent; its console, and whether it armed the firmware."""
     heard = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(heard), _stubs(folder):
-        rounds.start("http://server")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(heard), _world(folder):
+        device = rounds.start("http://server")
         hardware.flash.erase(_FREE_SLOT)
         hardware.flash.program(_FREE_SLOT, _OLD_IMAGE)
-        (Path(gadgetkeeper.store.root) / name).write_bytes(content)
+        path = Path(device.root) / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
         for _ in range(count):
             try:
-                main.keep_in_step(None, None)
+                keep_in_step(device)
             except hardware.PowerLoss:
                 break
-        armed = Slots(main.board.Partition).chosen().info()[4] == "ota_1"
+        armed = Slots(device.board.Partition).chosen().label == "ota_1"
         if armed:
             assert hardware.flash.read(_FREE_SLOT, len(_GOOD_IMAGE)) == _GOOD_IMAGE, "armed something else"
     console = heard.getvalue()
@@ -350,14 +382,15 @@ def _rounds(name: str, content: bytes, count: int) -> tuple[str, bool]:
 
 
 @contextlib.contextmanager
-def _stubs(folder: str):
-    """The server above, and no waiting."""
-    kept = gadgetkeeper.transport.Session, main.board.wait, scratch.base
-    gadgetkeeper.transport.Session, main.board.wait, scratch.base = _Server, lambda duration_ms: None, folder + "/"
+def _world(folder: str):
+    """The server above, and a folder for the device's files."""
+    kept, scratch.base = scratch.base, folder + "/"
+    in_process.serve(_answer)
     try:
         yield
     finally:
-        gadgetkeeper.transport.Session, main.board.wait, scratch.base = kept
+        in_process.stop()
+        scratch.base = kept
 
 
 def _check_state(example) -> None:
@@ -378,6 +411,9 @@ _KINDS: dict[str, list] = {
     "wifi": [[["twin", "x"]], [["twin"]], [[1, 2]], ["ab"], [["a", "b", ["1.2.3.4"]]], [[]], [{}], [None]],
     "server": ["http://x", "https://x", "http://", "x", "http://x:y"],
     "signing_keys": [["0" * 64], ["0" * 63], [1], ["0" * 64] * 4],
+    "head": ["0" * 64, "0" * 63, "x" * 64, "." * 64, _OLD_IMAGE[:32].hex()],
+    "product": ["Thermometer", "Relay"],
+    "settings": [{"server": "http://x"}, {"wifi": []}, {"ca": "/release/ca.pem"}, {"signing_keys": ["0" * 64]}],
 }
 
 
@@ -403,7 +439,7 @@ _UPDATE = {
     "size": 9000,
 }
 _updates = st.one_of(
-    _with_odd_members({**_UPDATE, "etag": '"one"', "phase": "download"}),
+    _with_odd_members({**_UPDATE, "etag": '"one"', "head": _OLD_IMAGE[:32].hex(), "phase": "download"}),
     _with_odd_members(_UPDATE),
     _with_odd_members({**_UPDATE, "phase": "rolled back", "code": "rolled_back"}),
     _json,
@@ -419,6 +455,12 @@ _STATE = {
     "quarantined": "2" * 32,
     "verdict": _VERDICT,
     "time": 0,
+    "server": "http://server",
+    "signed": False,
+    "sensorSeen": False,
+    "previousId": "4" * 32,
+    "previousImage": "02" * 16,
+    "floor": 0,
 }
 _states = st.tuples(
     st.one_of(
@@ -438,10 +480,11 @@ def _check_config(example) -> None:
     _rounds("config.json", mutate(json.dumps(settings).encode(), changes), 2)
 
 
-_configs = st.tuples(st.one_of(_with_odd_members(files.DEFAULTS), _json), st.one_of(st.just([]), st.just([]), _changes))
+_DEFAULTS = {setting.name: setting.default for setting in TABLE}
+_configs = st.tuples(st.one_of(_with_odd_members(_DEFAULTS), _json), st.one_of(st.just([]), st.just([]), _changes))
 
 PROPERTIES = {
-    "heads": Property(_heads, _check_head, 30),
+    "heads": Property(_heads, _check_header, 30),
     "images": Property(_whole, _check_image, 25),
     "signatures": Property(_signed_images, _check_signed, 15),
     "bodies": Property(_bodies, _check_body, 20),
