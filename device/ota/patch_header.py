@@ -74,8 +74,9 @@ def read_header(response, slot_bytes: int) -> Header:
 
 
 def check_base(header: Header, running, view: memoryview) -> None:
-    """Check that the slot `running` holds what the patch is for; `view` is scratch memory. PermanentError when not."""
-    if not _holds(running, header.base_bytes, header.base_sha256, view):
+    """Check that the slot `running` holds what the patch is for, if it is for anything; `view` is scratch memory.
+    PermanentError when not."""
+    if header.base_bytes and not _holds(running, header.base_bytes, header.base_sha256, view):
         raise PermanentError("patch_other_base")
 
 
