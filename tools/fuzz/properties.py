@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 
 from host_tests.shims import image as chips_verdict
 
+from .patches import check_patch, patches
 from .signing import BLOCK_BYTES, SECTOR_BYTES, SeededKey
 
 _FREE_SLOT = 0x20000
@@ -446,6 +447,7 @@ PROPERTIES = {
     "images": Property(_whole, _check_image, 25),
     "signatures": Property(_signed_images, _check_signed, 15),
     "bodies": Property(_bodies, _check_body, 20),
+    "patches": Property(patches, check_patch, 20),
     "state.json": Property(_states, _check_state, 5),
     "config.json": Property(_configs, _check_config, 5),
 }
