@@ -10,7 +10,6 @@ import deflate
 from agent.errors import PermanentError, RetryableError
 from micropython import RingIO, const
 
-_WINDOW_BITS = const(12)
 _COMMAND = "<iHHH"  # seek, bytes to copy, pairs, bytes to insert
 _COMMAND_BYTES = const(10)
 _PIECE_BYTES = const(512)  # inflated at once
@@ -39,7 +38,7 @@ class PatchBody:
         self._block_bytes = header.block_bytes
         self._to_receive_bytes = header.patch_bytes - header.offset(first_block)
         self._ring = RingIO(_RING_BYTES)
-        self._inflater = deflate.DeflateIO(self._ring, deflate.RAW, _WINDOW_BITS)
+        self._inflater = deflate.DeflateIO(self._ring, deflate.RAW, header.window_bits)
         self._buffer = memoryview(bytearray(_PIECE_BYTES))
         self._at = at  # of the new release
         self._end = header.size_bytes
@@ -75,9 +74,7 @@ class PatchBody:
     def finish(self) -> None:
         """Check that nothing follows."""
         self._fill()
-        if self._to_receive_bytes or self._inflated(self._buffer[:1]) or self._ring.any():
-            raise _damaged("end")
-        if self._response.readinto(self._buffer[:1]):
+        if self._inflated(self._buffer[:1]) or self._ring.any() or self._response.readinto(self._buffer[:1]):
             raise _damaged("end")
 
     def _next_command(self) -> None:
@@ -88,7 +85,7 @@ class PatchBody:
         self._inflate(command)
         seek, copy_bytes, self._pairs, self._insert_bytes = struct.unpack(_COMMAND, command)
         self._base_at += seek
-        if not 0 < copy_bytes + self._insert_bytes <= self._block_end - self._at or self._pairs > copy_bytes:
+        if not 0 < copy_bytes + self._insert_bytes <= self._block_end - self._at:
             raise _damaged("command")
         if copy_bytes and not 0 <= self._base_at <= self._base_bytes - copy_bytes:
             raise _damaged("copy")

@@ -11,22 +11,24 @@ HEADER_MAX_BYTES = const(1024)
 
 _MAGIC = b"GKP"
 _VERSION = const(1)
-_FIXED = "<3sBIII32s32s"  # magic, version, sizes of base, result and block, SHA-256 of base and result
+_FIXED = "<3sBIIHH32s32s"  # magic, version, bytes of base and result, sectors of a block, bits of the window, SHA-256s
 _FIXED_BYTES = const(80)
 _OFFSET_BYTES = const(4)
 _CRC_BYTES = const(4)
 _SECTOR_BYTES = const(4096)
-_BLOCK_MAX_BYTES = const(65536)
+_WINDOW_MIN_BITS = const(9)
+_WINDOW_MAX_BITS = const(12)
 
 
 class Header:
     """What a patch says of itself.
 
     `base_bytes` and `base_sha256` are those of the release it is for, `size_bytes` and `sha256` of the one it makes, of
-    which `block_bytes` are in a block; `patch_bytes` is its own length."""
+    which `block_bytes` are in a block; `patch_bytes` is its own length, `window_bits` what its inflater needs."""
 
     def __init__(self, fixed, table) -> None:
-        _, _, self.base_bytes, self.size_bytes, self.block_bytes, self.base_sha256, self.sha256 = fixed
+        _, _, self.base_bytes, self.size_bytes, sectors, self.window_bits, self.base_sha256, self.sha256 = fixed
+        self.block_bytes = sectors * _SECTOR_BYTES
         self._table = table
         self.patch_bytes = self.offset(self.blocks)
 
@@ -47,16 +49,16 @@ def read_header(response, slot_bytes: int) -> Header:
     for what is cut, damaged, or no patch."""
     data = _read(response, _FIXED_BYTES)
     fixed = struct.unpack(_FIXED, data)
-    magic, version, _, size_bytes, block_bytes = fixed[:5]
+    magic, version, _, size_bytes, sectors, window_bits = fixed[:6]
     if magic != _MAGIC:
         raise _damaged("magic")
     if version != _VERSION:
         raise PermanentError("patch_version", version)
     if size_bytes > slot_bytes:
         raise PermanentError("image_too_big", slot_bytes)
-    if not size_bytes or not 0 < block_bytes <= _BLOCK_MAX_BYTES or block_bytes % _SECTOR_BYTES:
+    if not sectors or not _WINDOW_MIN_BITS <= window_bits <= _WINDOW_MAX_BITS:
         raise _damaged("sizes")
-    table_bytes = (_blocks(size_bytes, block_bytes) + 1) * _OFFSET_BYTES
+    table_bytes = (_blocks(size_bytes, sectors * _SECTOR_BYTES) + 1) * _OFFSET_BYTES
     header_bytes = _FIXED_BYTES + table_bytes + _CRC_BYTES
     if header_bytes > HEADER_MAX_BYTES:
         raise _damaged("sizes")

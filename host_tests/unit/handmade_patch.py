@@ -44,7 +44,7 @@ class Patch:
 
     def __init__(self, base, image, blocks):
         self.magic, self.version = b"GKP", 1
-        self.base_bytes, self.size_bytes, self.block_bytes = len(base), len(image), BLOCK_BYTES
+        self.base_bytes, self.size_bytes, self.block_sectors, self.window_bits = len(base), len(image), 1, 12
         self.base_sha256 = hashlib.sha256(base).digest() if base else bytes(32)
         self.sha256 = hashlib.sha256(image).digest()
         self.blocks = [stored(block) for block in blocks]
@@ -56,7 +56,7 @@ class Patch:
 
     def data(self):
         """The patch's bytes."""
-        sizes = struct.pack("<III", self.base_bytes, self.size_bytes, self.block_bytes)
+        sizes = struct.pack("<IIHH", self.base_bytes, self.size_bytes, self.block_sectors, self.window_bits)
         head = self.magic + bytes([self.version]) + sizes + self.base_sha256 + self.sha256
         head += b"".join([struct.pack("<I", offset) for offset in self.offsets])
         return head + struct.pack("<I", binascii.crc32(head) ^ self.crc_change) + b"".join(self.blocks)

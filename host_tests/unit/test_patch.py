@@ -104,6 +104,7 @@ def test_header_says_what_the_patch_is_for():
     patch = Patch(BASE, IMAGE, BLOCKS)
     header = read_header(Response(patch.data()), SLOT_BYTES)
     assert (header.base_bytes, header.size_bytes, header.block_bytes, header.blocks) == (9000, len(IMAGE), 4096, 3)
+    assert header.window_bits == 12
     assert header.base_sha256 == patch.base_sha256 and header.sha256 == patch.sha256
     assert [header.offset(block) for block in range(4)] == patch.offsets
     assert header.patch_bytes == len(patch.data())
@@ -125,6 +126,7 @@ def test_release_that_is_only_compressed_needs_no_base():
     patch.offsets[1] = patch.offsets[0] + len(patch.blocks[0])
     response = Response(patch.data())
     header = read_header(response, SLOT_BYTES)
+    check_base(header, Slot(BASE), memoryview(bytearray(100)))
     assert header.base_bytes == 0
     assert read_all(PatchBody(response, None, header)) == image
 
@@ -216,6 +218,24 @@ def test_differences_beyond_the_copy_are_refused():
         raises(RetryableError, "patch_damaged", rebuild_blocks, command(0, 4096, pairs))
 
 
+def test_copy_that_goes_on_behind_the_release_is_refused():
+    last = command(inserted=NEW[296:500]) + command(-8192, 101)
+    patch = _with_last_block(stored(last) + END)
+    raises(RetryableError, "patch_damaged", rebuild, patch.data())
+
+
+def test_long_piece_that_does_not_compress_comes_out():
+    new = pattern(3800, 7)
+    patch = Patch(BASE, BASE[:4096] + BASE[:296] + new, [command(0, 4096), command(-4096, 296, inserted=new)])
+    assert rebuild(patch.data()) == BASE[:4096] + BASE[:296] + new
+
+
+def test_deflate_that_ends_before_the_release_does_is_refused():
+    for left_out in (1, 50, len(NEW[296:]), len(BLOCKS[2])):
+        patch = _with_last_block(stored(BLOCKS[2][:-left_out]) + END)
+        raises(RetryableError, "patch_damaged", rebuild, patch.data())
+
+
 def test_each_byte_may_differ():
     # Alone, this patch would be longer than what it makes, and refused: so two blocks are copied as they are.
     image = bytes([(byte + 1) & 0xFF for byte in BASE[:3000]]) + BASE[3000:4096] + BASE[:4096] * 2
@@ -245,20 +265,24 @@ def test_header_that_does_not_fit_itself_is_refused():
     for name, value in (
         ("crc_change", 1),
         ("size_bytes", 0),
-        ("block_bytes", 0),
-        ("block_bytes", 4097),
-        ("block_bytes", 131072),
-        ("block_bytes", 0xFFFFFFFF),
-        ("offsets", [99, 3000, 5000, 6000]),
-        ("offsets", [101, 3000, 5000, 6000]),
-        ("offsets", [100, 3000, 2999, 6000]),
-        ("offsets", [100, 3000, 5000, 4999]),
-        ("offsets", [100, 3000, 5000, len(IMAGE)]),
-        ("offsets", [100, 3000, 5000, 0xFFFFFFFF]),
+        ("block_sectors", 0),
+        ("block_sectors", 2),
+        ("window_bits", 8),
+        ("window_bits", 13),
+        ("window_bits", 0xFFFF),
+        ("offsets", [99, 300, 400, 500]),
+        ("offsets", [101, 300, 400, 500]),
+        ("offsets", [100, 300, 299, 500]),
+        ("offsets", [100, 300, 400, 399]),
+        ("offsets", [100, 300, 400, len(IMAGE)]),
+        ("offsets", [100, 300, 400, 0xFFFFFFFF]),
     ):
         patch = Patch(BASE, IMAGE, BLOCKS)
         setattr(patch, name, value)
-        raises(RetryableError, "patch_damaged", rebuild, patch.data())
+        raises(RetryableError, "patch_damaged", read_header, Response(patch.data()), SLOT_BYTES)
+    patch = Patch(BASE, IMAGE, BLOCKS)
+    patch.offsets = [100, 300, 400, len(IMAGE) - 1]
+    assert read_header(Response(patch.data()), SLOT_BYTES).patch_bytes == len(IMAGE) - 1
 
 
 def test_header_of_many_blocks_does_not_fill_the_memory():

@@ -30,16 +30,17 @@ _DEVICE_FOLDERS = (str(_ROOT / "host_tests" / "shims"), str(_ROOT / "device"))
 
 _MAGIC = b"GKP"
 _VERSION = 1
-_FIXED = "<3sBIII32s32s"
+_FIXED = "<3sBIIHH32s32s"
+_SECTOR_BYTES = 4096
 _NUMBER_BYTES = 4  # of a block's place, and of the CRC
 _COMMAND = "<iHHH"
 _COMMAND_MAX_BYTES = 0xFFFF
 _DIFFERENT = re.compile(rb"[^\0]")
 _WINDOW_BITS = 12
+_DELTA_WINDOW_BITS = 10  # a patch is hardly larger for it, and the device saves 3 KB
 _MEMORY_LEVELS = (9, 8, 7)  # how many symbols share a table of codes: which is best differs from block to block
 _CONTROL_BYTES = 24  # of bsdiff: how many bytes to copy, to insert, and to go on in the base
 _SIGN = 1 << 63
-_SCRATCH_BYTES = 4096
 _SLOT_MAX_BYTES = 1 << 32
 
 
@@ -58,11 +59,12 @@ def make_patch(
 ) -> bytes | None:
     """A patch that makes `image` out of `base`, an empty one for a release that is only compressed. None when it is not
     smaller than `below_bytes`, what the device would download otherwise (without it, the image)."""
-    blocks = [_deflate(_pack(parts, image)) for parts in _blocks(_parts(base, image), len(image), block_bytes)]
+    bits = _DELTA_WINDOW_BITS if base else _WINDOW_BITS
+    blocks = [_deflate(_pack(parts, image), bits) for parts in _blocks(_parts(base, image), len(image), block_bytes)]
     if not blocks:
         return None
-    blocks[-1] += zlib.compressobj(wbits=-_WINDOW_BITS).flush()
-    patch = _header(base, image, block_bytes, blocks) + b"".join(blocks)
+    blocks[-1] += zlib.compressobj(wbits=-bits).flush()
+    patch = _header(base, image, block_bytes, bits, blocks) + b"".join(blocks)
     if len(patch) >= min(below_bytes or len(image), len(image)):
         return None
     if apply_patch(base, patch) != image:
@@ -75,7 +77,7 @@ def apply_patch(base: bytes, patch: bytes, first_block: int = 0) -> bytes:
     header = read_header(patch)
     with _verdict():
         response = io.BytesIO(patch[header.offset(first_block) :])
-        _device_module("ota.patch_header").check_base(header, _Slot(base), memoryview(bytearray(_SCRATCH_BYTES)))
+        _device_module("ota.patch_header").check_base(header, _Slot(base), memoryview(bytearray(_SECTOR_BYTES)))
         body = _device_module("ota.patch").PatchBody(response, _Slot(base), header, first_block)
         image = bytearray(body.size_bytes)
         body.readinto(memoryview(image))
@@ -116,10 +118,11 @@ class _Slot:
         view[:] = self._data[at : at + len(view)]
 
 
-def _header(base: bytes, image: bytes, block_bytes: int, blocks: list[bytes]) -> bytes:
+def _header(base: bytes, image: bytes, block_bytes: int, bits: int, blocks: list[bytes]) -> bytes:
     base_digest = hashlib.sha256(base).digest() if base else bytes(hashlib.sha256().digest_size)
     digest = hashlib.sha256(image).digest()
-    fixed = struct.pack(_FIXED, _MAGIC, _VERSION, len(base), len(image), block_bytes, base_digest, digest)
+    sizes = len(base), len(image), block_bytes // _SECTOR_BYTES, bits
+    fixed = struct.pack(_FIXED, _MAGIC, _VERSION, *sizes, base_digest, digest)
     offsets = [len(fixed) + _NUMBER_BYTES * (len(blocks) + 2)]
     for block in blocks:
         offsets.append(offsets[-1] + len(block))
@@ -205,10 +208,10 @@ def _pairs(differences: bytes) -> bytes:
     return bytes(pairs)
 
 
-def _deflate(block: bytes) -> bytes:
+def _deflate(block: bytes, bits: int) -> bytes:
     """The block for a raw inflater that knows nothing of the blocks before; the stream goes on behind it."""
     packed = []
     for level in _MEMORY_LEVELS:
-        deflater = zlib.compressobj(9, zlib.DEFLATED, -_WINDOW_BITS, level)
+        deflater = zlib.compressobj(9, zlib.DEFLATED, -bits, level)
         packed.append(deflater.compress(block) + deflater.flush(zlib.Z_FULL_FLUSH))
     return min(packed, key=len)

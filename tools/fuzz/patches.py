@@ -74,7 +74,8 @@ def _rebuild(data: bytes, header, first_block: int, piece_bytes: int, view_bytes
 def _follow(data: bytes) -> bytes | None:
     """What docs/patch-format.md says that the patch makes, without any regard for memory; None for no patch."""
     try:
-        base_bytes, size_bytes, block_bytes = struct.unpack_from("<III", data, 4)
+        base_bytes, size_bytes, sectors = struct.unpack_from("<IIH", data, 4)
+        block_bytes = sectors * 4096
         at = struct.unpack_from("<I", data, 80)[0]
         inflater = zlib.decompressobj(-15)
         stream = memoryview(inflater.decompress(data[at:], 1 << 20))
@@ -156,7 +157,7 @@ def _lie(command: bytes, place: int, value: int) -> bytes:
 
 
 def _assemble(blocks: list[bytes], size_bytes: int, block_bytes: int) -> bytes:
-    head = b"GKP\1" + struct.pack("<III", len(_BASE), size_bytes, block_bytes) + bytes(64)
+    head = b"GKP\1" + struct.pack("<IIHH", len(_BASE), size_bytes, block_bytes // 4096, _BITS) + bytes(64)
     offsets = [len(head) + 4 * len(blocks) + 8]
     for block in blocks:
         offsets.append(offsets[-1] + len(block))
