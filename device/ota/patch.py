@@ -12,7 +12,7 @@ from micropython import RingIO, const
 
 _COMMAND = "<iHHH"  # seek, bytes to copy, pairs, bytes to insert
 _COMMAND_BYTES = const(10)
-_PIECE_BYTES = const(512)  # inflated at once
+_PIECE_BYTES = const(512)  # inflated at once, or received
 _RING_BYTES = const(2048)
 # A piece takes 15 bits for each byte at most, and tables of codes: 1.5 KB, which a ring with less room than this holds.
 _ROOM_BYTES = const(512)
@@ -21,7 +21,7 @@ _NEVER = const(1 << 20)  # farther than any copy is long
 
 class PatchBody:
     """The bytes of the new release from block `first_block` on, made from the slot `base` and the patch's blocks in
-    `response`, whose `readinto` must begin at `header.offset(first_block)`. `base` may be None when there is none.
+    `response`, whose `readinto` must begin at `header.offset(first_block)`. `base` may be None for a patch without one.
 
     RetryableError "patch_cut" for a patch that breaks off, "patch_damaged" for one that cannot be followed."""
 
@@ -30,19 +30,16 @@ class PatchBody:
     def __init__(self, response, base, header, first_block: int = 0) -> None:
         if header.base_bytes and header.base_bytes > base.size_bytes:
             raise PermanentError("patch_other_base")
-        at = first_block * header.block_bytes
-        self.size_bytes = header.size_bytes - at
-        self._response = response
         self._base = base
         self._base_bytes = header.base_bytes
         self._block_bytes = header.block_bytes
-        self._to_receive_bytes = header.patch_bytes - header.offset(first_block)
-        self._ring = RingIO(_RING_BYTES)
-        self._inflater = deflate.DeflateIO(self._ring, deflate.RAW, header.window_bits)
         self._buffer = memoryview(bytearray(_PIECE_BYTES))
-        self._at = at  # of the new release
+        to_receive_bytes = header.patch_bytes - header.offset(first_block)
+        self._inflated = _Inflated(response, to_receive_bytes, header.window_bits, self._buffer)
+        self._at = first_block * header.block_bytes  # of the new release
         self._end = header.size_bytes
-        self._block_end = at
+        self._block_end = self._at
+        self.size_bytes = self._end - self._at
         # The command that is being followed: what it still copies from where, and then inserts
         self._base_at = 0
         self._copy_bytes = 0
@@ -62,7 +59,7 @@ class PatchBody:
                 self._copy(view[done : done + count], count)
             elif self._insert_bytes:
                 count = min(self._insert_bytes, want - done, _PIECE_BYTES)
-                self._inflate(view[done : done + count])
+                self._inflated.fill(view[done : done + count])
                 self._insert_bytes -= count
             else:
                 self._next_command()
@@ -73,16 +70,14 @@ class PatchBody:
 
     def finish(self) -> None:
         """Check that nothing follows."""
-        self._fill()
-        if self._inflated(self._buffer[:1]) or self._ring.any() or self._response.readinto(self._buffer[:1]):
-            raise _damaged("end")
+        self._inflated.finish()
 
     def _next_command(self) -> None:
         if self._at == self._block_end:
             self._block_end = min(self._at + self._block_bytes, self._end)
             self._base_at = self._at
         command = self._buffer[:_COMMAND_BYTES]
-        self._inflate(command)
+        self._inflated.fill(command)
         seek, copy_bytes, self._pairs, self._insert_bytes = struct.unpack(_COMMAND, command)
         self._base_at += seek
         if not 0 < copy_bytes + self._insert_bytes <= self._block_end - self._at:
@@ -100,17 +95,17 @@ class PatchBody:
         self._copy_bytes -= count
         at = self._difference_at
         if at < count:
-            buffer = self._buffer
-            pair = self._pair
+            # This loop is where the time of a patch goes.
+            buffer, pair, end = self._buffer, self._pair, self._pairs_end
             while at < count:
                 view[at] = (view[at] + buffer[pair + 1]) & 0xFF
                 pair += 2
-                if pair == self._pairs_end:
+                if pair == end:
                     self._next_pairs()
-                    if not self._pairs_end:
+                    pair, end = 0, self._pairs_end
+                    if not end:
                         at = _NEVER
                         break
-                    pair = 0
                 at += buffer[pair] + 1
             self._pair = pair
         self._difference_at = at - count
@@ -121,34 +116,51 @@ class PatchBody:
         """Inflate pairs into the buffer, when there are more."""
         end = min(self._pairs * 2, _PIECE_BYTES)
         if end:
-            self._inflate(self._buffer[:end])
+            self._inflated.fill(self._buffer[:end])
         self._pairs -= end // 2
         self._pair = 0
         self._pairs_end = end
 
-    def _inflate(self, view: memoryview) -> None:
-        """Fill the view, no more than a piece, with what comes next in the patch."""
-        self._fill()
-        if self._inflated(view) < len(view):
+
+class _Inflated:
+    """What the next `to_receive_bytes` in `response` inflate to. What lies in `scratch` is lost with each call."""
+
+    def __init__(self, response, to_receive_bytes: int, window_bits: int, scratch: memoryview) -> None:
+        self._response = response
+        self._to_receive_bytes = to_receive_bytes
+        self._scratch = scratch
+        # The inflater takes bytes one by one, which is fast as long as no Python is asked for each.
+        self._ring = RingIO(_RING_BYTES)
+        self._inflater = deflate.DeflateIO(self._ring, deflate.RAW, window_bits)
+
+    def fill(self, view: memoryview) -> None:
+        """Fill the view, no more than a piece."""
+        if self._readinto(view) < len(view):
             raise _damaged("end")
 
-    def _inflated(self, view: memoryview) -> int:
+    def finish(self) -> None:
+        """Check that this was all."""
+        last = self._scratch[:1]
+        if self._readinto(last) or self._ring.any() or self._response.readinto(last):
+            raise _damaged("end")
+
+    def _readinto(self, view: memoryview) -> int:
+        if self._to_receive_bytes:
+            self._receive()
         try:
             return self._inflater.readinto(view)
         except (EOFError, OSError):  # what has been received does not end, or is no deflate
             raise _damaged("deflate")
 
-    def _fill(self) -> None:
-        """Have so much in the ring that the inflater finds what it needs for a piece. Overwrites the buffer."""
-        while self._to_receive_bytes:
-            room = _RING_BYTES - self._ring.any()
-            if room < _ROOM_BYTES:
-                break
-            view = self._buffer[: min(_PIECE_BYTES, self._to_receive_bytes)]
+    def _receive(self) -> None:
+        """Have so much in the ring that the inflater finds what it needs for a piece."""
+        ring = self._ring
+        while self._to_receive_bytes and _RING_BYTES - ring.any() >= _ROOM_BYTES:
+            view = self._scratch[: min(_ROOM_BYTES, self._to_receive_bytes)]
             count = self._response.readinto(view)
             if not count:
                 raise RetryableError("patch_cut")
-            self._ring.write(view[:count])
+            ring.write(view[:count])
             self._to_receive_bytes -= count
 
 

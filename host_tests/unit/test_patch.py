@@ -1,5 +1,7 @@
 """Whatever a patch holds: the new release comes out byte for byte, or an error of the agent's own says why not."""
 
+import binascii
+
 from agent.errors import AgentError, PermanentError, RetryableError
 from ota.patch import PatchBody
 from ota.patch_header import HEADER_MAX_BYTES, check_base, check_result, read_header
@@ -98,6 +100,28 @@ def test_release_comes_out_byte_for_byte_in_views_and_pieces_of_any_size():
     for view_bytes in (1, 7, 300, 511, 512, 513, 4096, 10000):
         for piece_bytes in (1, 700, 100000):
             assert rebuild(data, view_bytes=view_bytes, piece_bytes=piece_bytes) == IMAGE, (view_bytes, piece_bytes)
+
+
+# Made by tools/delta of pattern(9000), with a window of 10 bits and blocks of 4096 bytes
+_OF_VERSION_1 = """
+474b500128230000e232000001000a0077db379f5c9df8f5572d85d9b58d0197006ab6f5cb2c2a41a05abeee0bc739d059d0f04ce7bc
+1acaee082451f8b0b76d26c657c29397d3ac55ca5f952109d8be6800000094000000aa000000c9000000da000000685d35de62606060
+d8c1cdc050c7909f97aa9093092472f38b52b9e8cd4b01bae314330b90fc0f86599c00000000ffff7af6ffff7f06016d06060646ce04
+1a4000000000ffff7af6ffff7f27660e0606061fce0414b8e0eefffffb7880120c00000000ffff6abbfbffff2326062000000000ffff
+0300
+"""
+
+
+def test_patch_of_version_1_can_be_followed_for_ever():
+    data = binascii.unhexlify(_OF_VERSION_1.replace("\n", ""))
+    response = Response(data)
+    header = read_header(response, SLOT_BYTES)
+    image = read_all(PatchBody(response, Slot(BASE), header))
+    assert len(image) == 13026 and image[3000:3013] == b"one line more"
+    check_result(header, Slot(image), memoryview(bytearray(512)))
+    for block in range(4):
+        body = PatchBody(Response(data[header.offset(block) :]), Slot(BASE), header, block)
+        assert read_all(body) == image[block * 4096 :]
 
 
 def test_header_says_what_the_patch_is_for():
