@@ -100,7 +100,7 @@ test: $(READY) $(FIRMWARES)  ## The whole suite
 	@$(PY) -m pytest -n 4
 
 .PHONY: test-cpython
-test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython under shims
+test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython, on the twin's modules
 	@$(PY) -m pytest -n 4 -m "not vm"
 
 .PHONY: test-vm
@@ -109,36 +109,36 @@ test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
 
 .PHONY: powercut
 powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
-	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
+	@$(PY) -m tools.proof.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
 	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120) --picture docs/powercut.svg)
 
 .PHONY: fuzz-net
 fuzz-net: $(READY)  ## Answer the device with many more generated answers than the suite does [EXAMPLES=5000]
-	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/test_hostile_fuzz.py
+	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/http/test_generated_answers.py
 
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each
-	@$(PY) -m tools.mutants
+	@$(PY) -m tools.proof.mutants
 
 .PHONY: fuzz
 fuzz: $(READY) $(FIRMWARES)  ## Throw generated images, signatures, bodies and files at the agent [CASES=100000 SEED=1 ONLY=heads]
-	@$(PY) -m tools.fuzz $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") $(if $(ONLY),--only "$(ONLY)")
+	@$(PY) -m tools.proof.fuzz $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: fleet
 fleet: $(READY)  ## Let many thermometers come back at once, with jitter and without [N=1000 SEED=1]
-	@$(PY) -m tools.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg
+	@$(PY) -m tools.proof.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg
 
 .PHONY: bench
 bench: $(READY) $(FIRMWARES)  ## What an update costs, next to other ways to update [REPEAT=9]: table, picture, build/bench
-	@$(PY) -m tools.bench $(if $(REPEAT),--repeat "$(REPEAT)")
+	@$(PY) -m tools.proof.bench $(if $(REPEAT),--repeat "$(REPEAT)")
 
 .PHONY: bench-growth
 bench-growth: $(READY) $(FIRMWARES)  ## What an update costs as the firmware grows, and in pieces of any size: picture, build/bench
-	@$(PY) -m tools.bench.growth
+	@$(PY) -m tools.proof.bench.growth
 
 .PHONY: size
 size: $(READY)  ## What each module of the agent takes on flash and heap
-	@$(PY) -m tools.bench.size
+	@$(PY) -m tools.proof.bench.size
 
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs

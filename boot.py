@@ -29,6 +29,7 @@ try:
     import sys
 
     sys.path.insert(0, "/release")
+    del guard_trial  # nothing of this stays in memory
 
     if hasattr(gc, "threshold"):  # not on CPython
         # Compiling the agent would otherwise spread what stays over the whole heap, and leave no 4 KiB in one piece.

@@ -4,37 +4,38 @@ It is gone through at power-on and every `check_interval_s` after that; what is 
 is a phase: see `agent.runner`.
 """
 
-from agent.runner import run
+from agent.runner import Next, run
 
 
-def provision(device) -> None:
+def provision(device) -> "Next | None":
     """Register this thermometer with GadgetKeeper, and bring its firmware in step; a new firmware starts with a reset.
     AgentError when a step fails."""
-    settings, record, console = device.settings, device.record, device.console
+    record, console = device.record, device.console
+    uses_tls = device.settings.server.startswith("https")
 
     # 1. Look up serial number
     serial = run("agent.files", "serial_number", device.root)
     console.step(1, "serial number {}", serial)
     running = run("ota.reconcile", "reconcile", device)
-    if settings.uses_tls:
+    if uses_tls:
         run("net.clock", "set_clock", device)
 
     # 2. Initiate activation
     if not record.api_key:
-        run("gadgetkeeper.api", "activate", device, serial)
+        run("gadgetkeeper.provision", "activate", device, serial)
         console.step(2, "activated as thing {}", record.thing_id)
     if not record.renamed:
-        run("gadgetkeeper.api", "rename", device)
+        run("gadgetkeeper.things", "rename", device)
 
     # 3. Get expected version information
-    target = run("gadgetkeeper.api", "target_version", device)
-    if settings.uses_tls:
+    target = run("gadgetkeeper.provision", "target_version", device)
+    if uses_tls:
         run("net.clock", "learn_time", device)
 
     # 3. Get version information for installed firmware
     installed_id = run("ota.reconcile", "installed_id", device, running)
     if installed_id is None and record.image is None and not running.on_trial:
-        current = run("gadgetkeeper.api", "current_version", device)
+        current = run("gadgetkeeper.provision", "current_version", device)
         if current:
             installed_id = current.id
             record.save(version_id=current.id, slot=running.slot, image=running.image, confirmed=True)
@@ -47,23 +48,18 @@ def provision(device) -> None:
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
     if record.outcome:
-        run("gadgetkeeper.api", "report_outcome", device)
+        run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
     if not in_step:
         if record.quarantined == target.id:
             console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
-            return
-        run("ota.update", "install", device, target, fetch_firmware)
-        device.board.reset()
+            return None
+        return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
 
     # 5. Confirm firmware update
     if not record.confirmed:
-        run("gadgetkeeper.api", "confirm", device, target)
+        run("gadgetkeeper.provision", "confirm", device, target)
         console.step(5, "version {} confirmed; Id stored", target.name)
     console.say(f"in step with version {target.name}")
-
-
-def fetch_firmware(device, version_id: str, download):
-    """Return the server's response with the firmware, see `gadgetkeeper.api.firmware`."""
-    return run("gadgetkeeper.api", "firmware", device, version_id, download)
+    return None

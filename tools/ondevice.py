@@ -2,14 +2,13 @@
 
 import contextlib
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parent.parent
-_FOLDERS = (ROOT / "host_tests" / "shims", ROOT / "device")
+from tools.twin import paths
+
 _SECTOR_BYTES = 4096
 
 
@@ -68,9 +67,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
 
 def module(name: str) -> ModuleType:
     """A module of the device's package `gadgetkeeper`."""
-    for folder in map(str, _FOLDERS):
-        if folder not in sys.path:
-            sys.path.append(folder)
+    paths.make_importable()
     return importlib.import_module(f"gadgetkeeper.{name}")
 
 

@@ -7,11 +7,6 @@ from .schedule import Schedule
 class Settings:
     """One attribute for each setting of `settings.TABLE`."""
 
-    @property
-    def uses_tls(self) -> bool:
-        """True when the server is to prove who it is."""
-        return self.server.startswith("https")  # type: ignore[attr-defined]
-
 
 class Link:
     """A connection that is kept open between two requests to the same server, `raw`; None without one."""

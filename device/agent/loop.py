@@ -20,9 +20,21 @@ def live(board, console=None, root: str = "/") -> None:
         sys.modules[name] = __import__(name)
     while True:
         try:
-            wait_s = run("agent.round", "keep_in_step", device)
+            wait_s = keep_in_step(device)
             run("thermometer", "measure", device, wait_s)
         except Exception as error:  # no memory, a damaged file: a fresh start mends more than staying here would
             device.console.say(f"{error} [{type(error).__name__}]; the board restarts in a minute")
             board.wait(_RESTART_MS)
             board.reset()
+
+
+def keep_in_step(device) -> int:
+    """Go through the scenario once, and return the seconds until the next round. Whatever fails is printed."""
+    try:
+        run("agent.round", "prepare", device)
+        run("main", "provision", device)
+        return run("agent.round", "succeed", device)
+    except Exception as error:  # the outer edge: whatever it is, the thermometer runs
+        return run("agent.round", "fail", device, error)
+    finally:
+        device.link.close()

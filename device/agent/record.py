@@ -1,12 +1,6 @@
-"""What the agent knows and does, with names; `/state.json` keeps it through resets.
+"""What the agent knows and does, with names; `/state.json` keeps it on flash through resets."""
 
-The file is replaced as a whole (temporary file, then rename): a power cut leaves the old record or the new one.
-"""
-
-import json
-import os
-
-from .errors import RetryableError
+from .runner import run
 
 DOWNLOAD = "download"  # the free slot holds anything
 ARMED = "armed"  # the free slot holds the new image, checked; the boot loader has been told, or is about to be
@@ -43,15 +37,6 @@ class Pending:
         self.size_bytes: int | None = None
         self.error_code: str | None = None
 
-    def outcome(self, phase: str) -> dict:
-        """Return how this try went, as the status property that the server is told."""
-        code = None if phase == "installed" else self.error_code or "interrupted"
-        return {"phase": phase, "versionId": self.version_id, "attempt": self.attempts, "code": code}
-
-    def is_in(self, running: Running) -> bool:
-        """Return True when this update's image is the one that runs."""
-        return self.phase == ARMED and self.slot == running.slot and self.image == running.image
-
 
 class Record:
     """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it never
@@ -72,10 +57,6 @@ class Record:
         self.pending: Pending | None = None
         self.time_s: int | None = None  # the latest time learned, in seconds since 2000
 
-    def claims(self, running: Running) -> bool:
-        """Return True when the running firmware is the one that this record calls installed."""
-        return self.slot == running.slot and self.image == running.image
-
     def save(self, **changes: object) -> None:
         """Change these members, and write the record if it is not on flash like this. RetryableError when flash is full
         or fails; the old record on it is then still whole."""
@@ -83,52 +64,12 @@ class Record:
             if getattr(self, name) != value:
                 setattr(self, name, value)
                 self.dirty = True
-        if not self.dirty:
-            return
-        try:
-            with open(self._root + "state.new", "w") as file:
-                file.write(json.dumps(_encode(self)))
-            os.rename(self._root + "state.new", self._root + "state.json")
-        except OSError as error:
-            raise RetryableError("state_not_saved", error)
-        self.dirty = False
+        if self.dirty:
+            run("agent.record_writer", "write_record", self, self._root)
+            self.dirty = False
 
     def write_ahead(self, pending: Pending, **changes: object) -> None:
         """Write what the update is about to do, with these other changes. RetryableError as `save`."""
         self.pending = pending
         self.dirty = True
         self.save(**changes)
-
-
-def _encode(record: Record) -> dict:
-    members = {
-        "thingId": record.thing_id,
-        "apiKey": record.api_key,
-        "renamed": record.renamed,
-        "versionId": record.version_id,
-        "slot": record.slot,
-        "image": record.image,
-        "confirmed": record.confirmed,
-        "quarantined": record.quarantined,
-        "verdict": record.outcome,
-        "time": record.time_s,
-    }
-    pending = record.pending
-    if pending:
-        members["update"] = _without_none(
-            {
-                "versionId": pending.version_id,
-                "slot": pending.slot,
-                "attempts": pending.attempts,
-                "phase": pending.phase,
-                "image": pending.image,
-                "etag": pending.etag,
-                "size": pending.size_bytes,
-                "code": pending.error_code,
-            }
-        )
-    return _without_none(members)
-
-
-def _without_none(members: dict) -> dict:
-    return {name: value for name, value in members.items() if value is not None}

@@ -1,4 +1,4 @@
-"""One round: the scenario from the first step to the last, and what follows from its failure."""
+"""What comes before a round of the scenario, and what follows from how it went."""
 
 from micropython import const
 
@@ -8,55 +8,51 @@ from .runner import run
 _HEAP_FAILURES_MAX = const(8)  # in a row, some ten minutes
 
 
-def keep_in_step(device) -> int:
-    """Go through the scenario, and return the seconds until the next round. Whatever fails is printed."""
-    schedule = device.schedule
-    try:
-        reactivated = _provision(device)
-        # Should another board have this serial number, the two must not take turns at full speed.
-        schedule.failed = schedule.failed + 1 if reactivated else 0
-        return schedule.next_s(device.settings.check_interval_s)
-    except Exception as error:  # the outer edge: whatever it is, the thermometer runs
-        return _after_failure(device, error)
-    finally:
-        device.link.close()
-
-
-def _provision(device) -> bool:
-    """Go through the scenario; True when the thing had to be activated again for it."""
+def prepare(device) -> None:
+    """Read record and settings, and join the network. AgentError when that fails."""
     if not device.record.dirty:  # otherwise flash does not hold what we know
-        device.record = run("agent.recall", "load_record", device.root)
+        device.record = run("agent.record_reader", "read_record", device.root)
     run("agent.settings", "load_settings", device.settings, device.root)
     if not device.schedule.begun:
         device.schedule.begun = True
         if device.board.at_power_on():
-            device.board.wait(run("agent.schedule", "spread_ms", device.settings.start_spread_s))
+            device.board.wait(run("agent.backoff", "spread_ms", device.settings.start_spread_s))
     device.board.connect(device.settings.wifi)
-    try:
-        run("main", "provision", device)
-        return False
-    except AgentError as error:
-        # Nothing but another activation mends a dropped key, or a thing that the server has lost.
-        if error.code not in ("key_dropped", "no_thing"):
-            raise
-        device.console.say(f"{_sentence(error)}; activating again")
-    device.record.save(api_key=None)
-    run("main", "provision", device)
-    return True
 
 
-def _after_failure(device, error: Exception) -> int:
-    """Return the seconds until the next round, after one that ended with this error."""
+def succeed(device) -> int:
+    """Return the seconds until the next round, after one that has ended in step."""
+    device.schedule.succeeded()
+    return _pause_s(device, None)
+
+
+def fail(device, error: Exception) -> int:
+    """Print the error that ended a round, and return the seconds until the next one; 0 when another activation mends it.
+
+    MemoryError when only a restart can help."""
     schedule = device.schedule
-    if isinstance(error, MemoryError) and schedule.failed > _HEAP_FAILURES_MAX:
-        raise error  # a fragmented heap: a fresh start mends more
+    # Nothing but another activation mends a dropped key, or a thing that the server has lost.
+    if isinstance(error, AgentError) and error.code in ("key_dropped", "no_thing") and not schedule.reactivating:
+        device.console.say(f"{_sentence(error)}; activating again")
+        device.record.api_key = None
+        device.record.dirty = True
+        schedule.reactivating = True
+        return 0
+    if isinstance(error, MemoryError) and schedule.failures > _HEAP_FAILURES_MAX:
+        raise error  # a fragmented heap
     on_trial = device.board.on_trial()  # its time is short: what mends itself must do so now
-    permanent = isinstance(error, PermanentError) and not on_trial
-    schedule.failed = 0 if permanent else schedule.failed + 1
+    if isinstance(error, PermanentError) and not on_trial:
+        schedule.succeeded()  # another try would not mend it
+    else:
+        schedule.failed()
     asked_s = None if on_trial else getattr(error, "retry_after_s", None)
-    wait_s = schedule.next_s(device.settings.check_interval_s, asked_s)
+    wait_s = _pause_s(device, asked_s)
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
     return wait_s
+
+
+def _pause_s(device, asked_s: "int | None") -> int:
+    return run("agent.backoff", "pause_s", device.schedule.failures, device.settings.check_interval_s, asked_s)
 
 
 def _sentence(error: Exception) -> str:

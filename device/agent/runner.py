@@ -8,16 +8,36 @@ import gc
 import sys
 
 
+class Next:
+    """What a phase returns to have another one take its place: its own modules are gone then."""
+
+    def __init__(self, module: str, function: str, *arguments) -> None:
+        self.module = module
+        self.function = function
+        self.arguments = arguments
+
+
+_kept: list = []  # names of the modules that stay when the innermost running phase ends
+
+
 def run(module: str, function: str, *arguments):
     """Import `module`, return what its `function` returns for these arguments, and unload what it has imported."""
-    loaded = tuple(sys.modules)
-    try:
-        return getattr(__import__(module, None, None, (function,)), function)(*arguments)
-    finally:
-        for name in tuple(sys.modules):
-            if name not in loaded:
-                _unload(name)
-        gc.collect()
+    while True:
+        for name in sys.modules:
+            if name not in _kept:
+                _kept.append(name)
+        count = len(_kept)
+        try:
+            result = getattr(__import__(module, None, None, (function,)), function)(*arguments)
+        finally:
+            del _kept[count:]  # what phases within this one have found
+            for name in tuple(sys.modules):
+                if name not in _kept:
+                    _unload(name)
+            gc.collect()
+        if not isinstance(result, Next):
+            return result
+        module, function, arguments = result.module, result.function, result.arguments
 
 
 def _unload(name: str) -> None:

@@ -1,45 +1,22 @@
-"""When the agent asks the server again: exponential backoff with full jitter, so that a fleet does not return as one.
-
-MicroPython seeds `random` from the chip's own generator at its import (MICROPY_PY_RANDOM_SEED_INIT_FUNC), so no two
-boards draw the same numbers.
-"""
-
-import random
-
-from micropython import const
-
-_FIRST_S = const(4)
-_CAP_S = const(900)
-_TRIES_MAX = const(24)  # about two hours of tries
-_DOUBLINGS_MAX = const(9)
-
-
-def spread_ms(spread_s: int) -> int:
-    """Return a random wait in milliseconds, up to `spread_s` seconds."""
-    return random.randrange(spread_s * 1000 + 1)
-
-
-def interval_s(usual_s: int) -> int:
-    """Return the usual interval in seconds, plus or minus a tenth of it."""
-    return usual_s - usual_s // 10 + random.randrange(usual_s // 5 + 1)
+"""How the agent's rounds went; when the next one is due says `backoff`."""
 
 
 class Schedule:
-    """The rounds of the agent: how many have `failed` in a row, and whether one has `begun` since power-on."""
+    """`failures` counts the rounds in a row that have failed; `begun` is False until the first one; `reactivating` is
+    True in a round that activates again."""
 
     def __init__(self) -> None:
-        self.failed = 0
+        self.failures = 0
         self.begun = False
+        self.reactivating = False
 
-    def next_s(self, usual_s: int, asked_s: "int | None" = None) -> int:
-        """Return the seconds until the next round.
+    def succeeded(self) -> None:
+        """Count a round that ended in step, or whose failure another try would not mend."""
+        # Should another board have this serial number, the two must not take turns at full speed.
+        self.failures = self.failures + 1 if self.reactivating else 0
+        self.reactivating = False
 
-        In step, and when 24 tries have failed: `usual_s`, plus or minus a tenth. After a failure: random, up to a limit
-        that doubles with each one (4 s, 8 s, ... 15 min) and is never above `usual_s`. What the server has asked for,
-        `asked_s`, comes before that; the limit is then at least a quarter of it, or 15 min."""
-        if not asked_s and not 0 < self.failed <= _TRIES_MAX:
-            return interval_s(usual_s)
-        least_s = asked_s or 0
-        limit_s = _FIRST_S << min(self.failed, _DOUBLINGS_MAX) >> 1
-        limit_s = min(max(limit_s, least_s // 4), _CAP_S, max(usual_s, least_s))
-        return least_s + 1 + random.randrange(limit_s)
+    def failed(self) -> None:
+        """Count a round that is worth another try soon."""
+        self.failures += 1
+        self.reactivating = False

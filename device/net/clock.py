@@ -28,7 +28,7 @@ def now_s() -> int:
 def set_clock(device) -> None:
     """Set the board's clock before certificates are verified, anew when the last round has failed."""
     floor_s = max(device.settings.made_at, device.record.time_s or 0)
-    adjust(device.board.rtc(), floor_s, device.settings.ntp, device.schedule.failed == 0)
+    adjust(device.board.rtc(), floor_s, device.settings.ntp, device.schedule.failures == 0)
 
 
 def learn_time(device) -> None:

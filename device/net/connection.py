@@ -4,11 +4,11 @@ import select
 import socket
 import time
 
-from agent.errors import AgentError, PermanentError, RetryableError, reason
+from agent.errors import AgentError, RetryableError
+from agent.runner import run
 from micropython import const
 
-from .response import EAGAIN
-
+_EAGAIN = const(11)
 _CONNECT_TIMEOUT_S = const(15)
 _SEND_MS = const(20000)  # for the TLS handshake, and for the request
 _POLL_MS = const(50)
@@ -28,7 +28,7 @@ def open_connection(address, ca: str, message: bytes):
     certificates in the file `ca` vouches for, and for being this host.
 
     OSError when there is no connection; RetryableError when the server does not prove who it is."""
-    context = _tls_context(address.host, ca) if address.uses_tls else None
+    context = run("net.tls_context", "tls_context", address.host, ca) if address.uses_tls else None
     family, _, _, _, place = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)[0]
     plain = socket.socket(family, socket.SOCK_STREAM)
     raw = None
@@ -46,7 +46,7 @@ def open_connection(address, ca: str, message: bytes):
         plain.close()
         if not raw or not context or isinstance(error, AgentError):
             raise
-        raise _refusal(address.host, ca, error)
+        raise run("net.tls_context", "refusal", address.host, ca, error)
 
 
 def send(raw, message: bytes, host: str) -> None:
@@ -60,7 +60,7 @@ def send(raw, message: bytes, host: str) -> None:
         try:
             count = write(view) or 0
         except OSError as error:
-            if error.errno != EAGAIN:
+            if error.errno != _EAGAIN:
                 raise
             count = 0
         view = view[count:]
@@ -76,49 +76,3 @@ def _is_idle(raw) -> bool:
         return raw.readinto(bytearray(1)) is None
     except OSError:
         return False
-
-
-def _tls_context(host: str, ca: str):
-    """Return a TLS context that trusts the certificates in the file `ca`, PEM or DER."""
-    import binascii
-    import gc
-
-    import tls
-
-    if not ca:
-        raise PermanentError("no_ca", host)
-    gc.collect()  # what Python has, TLS cannot get
-    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined]
-    count = 0
-    text = b""
-    try:
-        with open(ca, "rb") as file:
-            for line in file:
-                if not text and line[:1] == b"\x30":  # DER; base64 of it would begin with M
-                    context.load_verify_locations(line + file.read())
-                    return context
-                if line[:9] == b"-----END ":
-                    context.load_verify_locations(binascii.a2b_base64(text))
-                    count += 1
-                text = b"" if line[:5] == b"-----" else text + line
-        if count == 0:
-            raise ValueError
-    except (OSError, ValueError) as error:
-        raise PermanentError("bad_ca", ca, reason(error))
-    return context
-
-
-_REFUSALS = {  # as mbedTLS words them
-    "trusted": "unknown_ca",
-    "match": "wrong_host",
-    "expired": "cert_expired",
-    "future": "cert_not_yet_valid",
-}
-
-
-def _refusal(host: str, ca: str, error: BaseException) -> RetryableError:
-    for words, code in _REFUSALS.items():
-        if words in str(error):
-            return RetryableError(code, host, ca, "{}-{:02}-{:02}".format(*time.localtime()))
-    return RetryableError("tls_failed", host, str(error).strip() if isinstance(error, ValueError) else reason(error))

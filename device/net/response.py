@@ -7,9 +7,10 @@ import select
 import time
 
 from agent.errors import RetryableError, reason
+from agent.runner import run
 from micropython import const
 
-EAGAIN = const(11)
+_EAGAIN = const(11)
 _ANSWER_MS = const(30000)  # for the head, and for a JSON body with it
 _STALL_MS = const(15000)  # without a byte
 _WINDOW_MS = const(30000)  # in which a streamed body brings at least
@@ -17,7 +18,6 @@ _WINDOW_BYTES = const(8192)
 _TOTAL_MS = const(900000)  # for a streamed body
 _LINE_MAX_BYTES = const(1024)
 _TRAILERS_MAX = const(64)
-_CONTENT_MAX_BYTES = const(8192)
 _PIECE_BYTES = const(256)
 _CHUNK_SIZE_DIGITS = const(8)
 
@@ -52,32 +52,18 @@ class Response:
         if self._window_bytes <= 0:
             self._window_bytes = _WINDOW_BYTES
             self._limit_ms = min(self._elapsed_ms() + _WINDOW_MS, _TOTAL_MS)
-        count = self._take(view)
+        count = self.take(view)
         self._window_bytes -= count
         return count
 
     @property
     def content(self) -> bytes:
-        """The whole body, at most 8 KiB of it. RetryableError when it is longer, or cut."""
-        content = b""
-        piece = memoryview(bytearray(_PIECE_BYTES))
-        while True:
-            count = self._take(piece)
-            if count == 0:
-                return content
-            content += piece[:count]
-            if len(content) > _CONTENT_MAX_BYTES:
-                raise bad_answer("too long")
+        """The whole body, see `content.read_content`."""
+        return run("net.content", "read_content", self)
 
     def json(self) -> object:
-        """Return the body as JSON. RetryableError when it is too long, cut, or not JSON."""
-        import json
-
-        content = self.content
-        try:
-            return json.loads(str(content, "utf-8"))
-        except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
-            raise bad_answer("no JSON")
+        """Return the body as JSON, see `content.read_json`."""
+        return run("net.content", "read_json", self)
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""
@@ -103,7 +89,8 @@ class Response:
             if line[-1:] == b"\n":
                 return line[:-1].rstrip(b"\r")
 
-    def _take(self, view: memoryview) -> int:
+    def take(self, view: memoryview) -> int:
+        """As `readinto`, for a body that has to come within the time for head and answer."""
         if self.left_bytes == 0 and self.chunked:
             self._begin_chunk()
         if self.left_bytes == 0:
@@ -145,7 +132,7 @@ class Response:
                     self.begun = self.begun or bool(some)
                     return some
             except OSError as error:
-                if error.errno != EAGAIN:
+                if error.errno != _EAGAIN:
                     raise self._cut(reason(error))
             # A look at the clock is for those who keep us waiting.
             now_ms = self._elapsed_ms()

@@ -5,10 +5,9 @@ redirect with every header, the API key included.
 """
 
 from agent.errors import AgentError, PermanentError, RetryableError, reason
+from agent.runner import run
 from micropython import const
 
-from . import connection
-from .head import read_head
 from .response import Response
 
 _PORTS = {"http": 80, "https": 443}
@@ -69,16 +68,16 @@ def _message(method: str, address: _Address, data: "bytes | None", headers: "dic
 
 def _exchange(address: _Address, message: bytes, ca: str, link) -> Response:
     """Send the message, over the link's connection if that is still good, and read the response's head."""
-    raw = connection.reuse(link, address.origin) if link else None
+    raw = run("net.connection", "reuse", link, address.origin) if link and link.raw else None
     while True:
         fresh = raw is None
         if fresh:
-            raw = connection.open_connection(address, ca, message)
+            raw = run("net.connection", "open_connection", address, ca, message)
         response = Response(raw, link if address.uses_tls else None)
         try:
             if not fresh:
-                connection.send(raw, message, address.host)
-            read_head(response)
+                run("net.connection", "send", raw, message, address.host)
+            run("net.head", "read_head", response)
         except BaseException:
             raw.close()
             # A server may close a kept connection at any time: what it has not begun to answer is sent once more.

@@ -10,7 +10,7 @@ import struct
 from agent.errors import PermanentError, RetryableError
 from micropython import const
 
-HEADER_BYTES = const(288)  # image header, first segment's header, app descriptor
+_HEADER_BYTES = const(288)  # image header, first segment's header, app descriptor
 
 _MAGIC = const(0xE9)
 _SEGMENTS_MAX = const(16)
@@ -37,20 +37,20 @@ class Header:
         self.secure_version = struct.unpack_from("<I", head, _SECURE_VERSION_AT)[0]
 
 
-def check_header(head, size_bytes: int, slot, running, revision: "int | None") -> None:
-    """Check an image by its first 288 bytes, `head`. PermanentError says what is wrong with it; RetryableError when they
-    are not all there.
+def check_header(update, head, size_bytes: int) -> None:
+    """Check an image by its first 288 bytes, `head`; it will have `size_bytes` at least. PermanentError says what is
+    wrong with it; RetryableError when they are not all there.
 
-    It will have `size_bytes` at least, in `slot`; `running` is the slot of the running firmware, for the same chip and
-    with a secure version to keep; `revision` is the chip's (major * 100 + minor), None where it cannot be told."""
+    It must be for the chip of the running firmware, keep its secure version, and fit the slot."""
     if head and head[0] != _MAGIC:
         raise PermanentError("not_an_image", binascii.hexlify(head[:4]).decode())
-    if len(head) < HEADER_BYTES:
+    if len(head) < _HEADER_BYTES:
         raise RetryableError("truncated", "head")
     new = Header(head)
     own_head = bytearray(_SECURE_VERSION_AT + 4)
-    running.read(0, own_head)
+    update.running.read(0, own_head)
     own = Header(own_head)
+    revision = update.chip_revision
     if not 1 <= new.segments <= _SEGMENTS_MAX:
         raise PermanentError("bad_segments", new.segments)
     if new.chip != own.chip:
@@ -63,5 +63,5 @@ def check_header(head, size_bytes: int, slot, running, revision: "int | None") -
         raise PermanentError("older_secure_version", new.secure_version, own.secure_version)
     if not new.has_hash:
         raise PermanentError("no_hash")
-    if max(new.first_segment_bytes, size_bytes) > slot.size_bytes:
-        raise PermanentError("image_too_big", slot.size_bytes)
+    if max(new.first_segment_bytes, size_bytes) > update.slot.size_bytes:
+        raise PermanentError("image_too_big", update.slot.size_bytes)

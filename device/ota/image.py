@@ -19,15 +19,15 @@ _SEGMENT_LENGTH_AT = const(4)
 _CHECKSUM_ALIGNMENT = const(16)
 _HASH_BYTES = const(32)
 _SECTOR_BYTES = const(4096)
+_BUFFER_BYTES = const(2048)
 
 
-def check_image(slot, size_bytes: "int | None", trusted: "list[str]", view: memoryview) -> None:
+def check_image(slot, size_bytes: "int | None", trusted: "list[str]") -> None:
     """Check the image in `slot` as a whole. RetryableError when it is not what its hash or its signature says,
     PermanentError when it must not run here.
 
     `size_bytes` is how many bytes were written, None when only the image itself can tell; `trusted` are the digests of
-    the keys one of which must have signed (with none, no signature is asked for); `view` is scratch memory, a sector or
-    a part of one, and at least 1216 bytes."""
+    the keys one of which must have signed (with none, no signature is asked for)."""
     limit_bytes = slot.size_bytes
     if size_bytes is not None:
         if size_bytes > limit_bytes:
@@ -44,6 +44,7 @@ def check_image(slot, size_bytes: "int | None", trusted: "list[str]", view: memo
     if trusted and signed_end > limit_bytes:
         raise PermanentError("no_signature")
 
+    view = memoryview(bytearray(_BUFFER_BYTES))
     if trusted:
         # One pass: what a signature covers holds the appended hash, which the chip itself checks before it boots.
         digest = _sha256(slot, padded_end, view)

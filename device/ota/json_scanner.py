@@ -3,7 +3,7 @@
 from agent.errors import RetryableError
 from micropython import const
 
-SURROUNDING_MAX_BYTES = const(16384)  # JSON text allowed before and behind the firmware
+_SURROUNDING_MAX_BYTES = const(16384)  # JSON text allowed before and behind the firmware
 _DEPTH_MAX = const(16)
 _NAME_MAX = const(32)
 
@@ -19,7 +19,9 @@ _CLOSE = const(0x7D)
 class JsonScanner:
     """A position in the text of `response`; the buffer `view` holds it from `at` to `end`; `count` bytes were read.
 
-    RetryableError when the text breaks off, or is not JSON with a firmware."""
+    `room_bytes` is how much text may follow. RetryableError when the text breaks off, or is not JSON with a firmware."""
+
+    room_bytes = _SURROUNDING_MAX_BYTES
 
     def __init__(self, response, view: memoryview, at: int = 0, end: int = 0) -> None:
         self._response = response
@@ -69,7 +71,7 @@ class JsonScanner:
         if not self._fill():
             raise RetryableError("firmware_cut")
         self.count += 1
-        if self.count > SURROUNDING_MAX_BYTES:
+        if self.count > _SURROUNDING_MAX_BYTES:
             raise _not_json("too long")
         self.at += 1
         return self._view[self.at - 1]

@@ -5,7 +5,8 @@ at any point: the record is written ahead of the first erase; a slot is armed on
 back and checked; the new version's Id is stored only once the new firmware runs and has proven itself.
 """
 
-from agent.record import ARMED, ROLLED_BACK, Running
+from agent.errors import AgentError, PermanentError
+from agent.record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Running
 from micropython import const
 
 from .slots import Slots
@@ -33,42 +34,71 @@ def reconcile(device) -> Running:
 def installed_id(device, running: Running) -> "str | None":
     """Return the Id of the version that runs, as the record knows it; None when it is not known."""
     record = device.record
-    if record.claims(running):
+    if is_installed(record, running):
         return record.version_id
-    return record.pending.version_id if record.pending and record.pending.is_in(running) else None
+    return record.pending.version_id if is_armed(record.pending, running) else None
+
+
+def is_installed(record, running: Running) -> bool:
+    """Return True when the running firmware is the one that the record calls installed."""
+    return record.slot == running.slot and record.image == running.image
+
+
+def is_armed(pending: "Pending | None", running: Running) -> bool:
+    """Return True when the running firmware is the one that this update has armed."""
+    return bool(pending) and pending.phase == ARMED and pending.slot == running.slot and pending.image == running.image
+
+
+def outcome(pending: Pending, phase: str) -> dict:
+    """Return how a try to update went, as the status property that the server is told."""
+    code = None if phase == "installed" else pending.error_code or "interrupted"
+    return {"phase": phase, "versionId": pending.version_id, "attempt": pending.attempts, "code": code}
 
 
 def settle_update(record, slots: Slots, running: Running) -> None:
     """Bring the record in line with a firmware that runs for good."""
     pending = record.pending
-    if pending and pending.is_in(running):
+    if is_armed(pending, running):
         # The new firmware has proven itself, before this start or just now.
-        claim_installed(record, running, pending.version_id, pending.outcome("installed"))
+        claim_installed(record, running, pending.version_id, outcome(pending, "installed"))
         return
-    if record.image is not None and not record.claims(running):
+    if record.image is not None and not is_installed(record, running):
         # Another firmware than the record's, say flashed by cable: its version is not known.
         claim_installed(record, running, None, record.outcome, pending)
     if not pending:
         return
     if pending.phase == ARMED and slots.failed(pending.slot):
         pending.phase, pending.error_code = ROLLED_BACK, "rolled_back"
-        record.write_ahead(pending, outcome=pending.outcome("trial"))
+        record.write_ahead(pending, outcome=outcome(pending, "trial"))
     if pending.attempts >= _ATTEMPTS_MAX:
         give_up(record, pending)
 
 
-def claim_installed(record, running: Running, version_id, outcome=None, pending=None) -> None:
+def claim_installed(record, running: Running, version_id, result=None, pending=None) -> None:
     """Save that this version runs, not confirmed yet; None when its Id is not known."""
     record.save(
         version_id=version_id,
         slot=running.slot,
         image=running.image,
         confirmed=False,
-        outcome=outcome,
+        outcome=result,
         pending=pending,
     )
 
 
+def record_refusal(record, pending, error: AgentError) -> None:
+    """Record that the firmware has failed a check with this error; a permanent one is given up."""
+    if pending.phase != ARMED:  # arming has counted it
+        pending.attempts += 1
+    pending.error_code = error.code
+    if isinstance(error, PermanentError):
+        give_up(record, pending)
+        return
+    # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
+    pending.phase, pending.image, pending.etag, pending.size_bytes = DOWNLOAD, None, None, None
+    record.write_ahead(pending, outcome=outcome(pending, "download"))
+
+
 def give_up(record, pending) -> None:
     """Leave this version alone until the target changes."""
-    record.save(quarantined=pending.version_id, pending=None, outcome=pending.outcome("given up"))
+    record.save(quarantined=pending.version_id, pending=None, outcome=outcome(pending, "given up"))

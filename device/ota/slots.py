@@ -11,7 +11,7 @@ from agent.errors import PermanentError, RetryableError
 from agent.record import Running
 from micropython import const
 
-SECTOR_BYTES = const(4096)
+from .slot import Slot
 
 _PENDING_VERIFY = const(1)
 _VALID = const(2)
@@ -19,53 +19,12 @@ _INVALID = const(3)
 _ABORTED = const(4)
 
 _VALIDATE_FAILED = const(-5379)  # ESP_ERR_OTA_VALIDATE_FAILED
-_ERASE_BLOCK = const(6)  # of Partition.ioctl
 _FIRST_OTA_SUBTYPE = const(0x10)
 _OTA_SUBTYPES = const(16)
 _OTADATA_SECTORS = const(2)
 _OTADATA_RECORD = "<I20sII"
 _OTADATA_RECORD_BYTES = const(32)
 _BLANK_SEQUENCE = const(0xFFFFFFFF)
-
-# In an image: half of its descriptor's ELF SHA-256, which tells it from others
-_ELF_HASH_AT = const(0xB0)
-_FINGERPRINT_BYTES = const(16)
-
-
-class Slot:
-    """One OTA slot: its label in the partition table, like "ota_1", its size, and its bytes."""
-
-    def __init__(self, partition) -> None:
-        self.partition = partition
-        _, self._subtype, self.address, self.size_bytes, self.label, _ = partition.info()
-
-    @property
-    def number(self) -> int:
-        """The slot's number in otadata, counted from 0; negative for what is no OTA slot."""
-        return self._subtype - _FIRST_OTA_SUBTYPE
-
-    def read(self, at: int, view) -> None:
-        """Fill `view` with the bytes from byte `at` on."""
-        self.partition.readblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
-
-    def erase(self, at: int) -> None:
-        """Erase the sector that begins at byte `at`. OSError when that fails."""
-        self.partition.ioctl(_ERASE_BLOCK, at // SECTOR_BYTES)
-
-    def program(self, at: int, view) -> None:
-        """Write `view` from byte `at` on, to what has been erased. OSError when that fails."""
-        self.partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)
-
-    def fingerprint(self) -> str:
-        """Return what tells the image in this slot from others, see `fingerprint`."""
-        head = bytearray(_ELF_HASH_AT + _FINGERPRINT_BYTES)
-        self.read(0, head)
-        return fingerprint(head)
-
-
-def fingerprint(head) -> str:
-    """Return what tells the image that begins with `head` from others: 32 hex characters."""
-    return binascii.hexlify(head[_ELF_HASH_AT : _ELF_HASH_AT + _FINGERPRINT_BYTES]).decode()
 
 
 class Slots:
@@ -78,7 +37,7 @@ class Slots:
         self.running = Slot(partition(partition.RUNNING))
         otadata = partition.find(partition.TYPE_DATA, 0)
         apps = [Slot(app) for app in partition.find(partition.TYPE_APP)]
-        self._count = len([app for app in apps if 0 <= app.number < _OTA_SUBTYPES])
+        self._count = len([app for app in apps if 0 <= app.subtype - _FIRST_OTA_SUBTYPE < _OTA_SUBTYPES])
         if not otadata or self._count < 2:
             raise PermanentError("no_slots")
         self._otadata = otadata[0]
@@ -109,7 +68,7 @@ class Slots:
             sequence, _, state, crc = struct.unpack(_OTADATA_RECORD, record)
             if sequence == _BLANK_SEQUENCE or crc != binascii.crc32(record[:4], 0xFFFFFFFF):
                 continue
-            if sequence > newest and (sequence - 1) % self._count == slot.number:
+            if sequence > newest and (sequence - 1) % self._count == slot.subtype - _FIRST_OTA_SUBTYPE:
                 newest, found = sequence, state
         return found
 
@@ -129,18 +88,6 @@ class Slots:
         """Return the slot that the boot loader would take at the next reset."""
         return Slot(self._partition(self._partition.BOOT))
 
-    def arm(self, slot: Slot) -> None:
-        """Have the boot loader try `slot` at the next reset. PermanentError when the chip's own check refuses it."""
-        # A second set_boot for the same slot overwrites the running slot's record (ESP-IDF up to 5.5.5).
-        if self.chosen().address == slot.address:
-            return
-        try:
-            slot.partition.set_boot()
-        except OSError as error:
-            if error.errno == _VALIDATE_FAILED:
-                raise PermanentError("refused_by_chip", error)
-            raise RetryableError("flash_failed", slot.label, error)
-
     def mark_valid(self) -> None:
         """End the trial: the running firmware stays. RetryableError when the mark did not stick."""
         # The mark goes to the ACTIVE record. After a fall-back by the boot loader that is another slot than the running
@@ -159,3 +106,18 @@ class Slots:
         if self.chosen().address != self.running.address:
             self.running.partition.set_boot()
             self._partition.mark_app_valid_cancel_rollback()
+
+
+def arm(partition, slot: Slot) -> None:
+    """Have the boot loader try `slot` at the next reset. PermanentError when the chip's own check refuses it.
+
+    `partition` is `esp32.Partition`."""
+    # A second set_boot for the same slot overwrites the running slot's record (ESP-IDF up to 5.5.5).
+    if Slot(partition(partition.BOOT)).address == slot.address:
+        return
+    try:
+        slot.partition.set_boot()
+    except OSError as error:
+        if error.errno == _VALIDATE_FAILED:
+            raise PermanentError("refused_by_chip", error)
+        raise RetryableError("flash_failed", slot.label, error)

@@ -3,7 +3,7 @@
 from agent.record import Running
 from agent.runner import run
 
-from .reconcile import claim_installed, settle_update
+from .reconcile import claim_installed, is_armed, is_installed, settle_update
 from .slots import Slots
 
 
@@ -15,7 +15,7 @@ def prove(device, running: Running) -> None:
     record = device.record
     slots = Slots(device.board.Partition)
     slots.mark_valid()
-    is_known = record.claims(running) or (record.pending and record.pending.is_in(running))
+    is_known = is_installed(record, running) or is_armed(record.pending, running)
     if not is_known:
         # The record of this update is lost. The server cannot know either what has not been confirmed yet.
         claim_installed(record, running, None, record.outcome, record.pending)

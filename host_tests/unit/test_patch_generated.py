@@ -7,7 +7,7 @@ from agent.errors import RetryableError
 from hypothesis import HealthCheck, Phase, given, settings
 from ota import patch
 
-from tools.fuzz.patches import check_patch, patches
+from tools.proof.fuzz.patches import check_patch, patches
 
 EXAMPLES = int(os.environ.get("GADGETKEEPER_FUZZ", "200"))
 
@@ -67,6 +67,6 @@ class _Deaf(patch.PatchBody):
 
 @pytest.mark.parametrize("reader", [_Blind, _Loose, _Strict, _Deaf])
 def test_reader_that_errs_is_noticed(reader, monkeypatch):
-    monkeypatch.setattr("tools.fuzz.patches.PatchBody", reader)
+    monkeypatch.setattr("tools.proof.fuzz.patches.PatchBody", reader)
     with pytest.raises((AssertionError, IndexError)):
         try_patches(1000, [Phase.generate])

@@ -10,23 +10,19 @@ import importlib
 import io
 import re
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import bsdiff4
 import bsdiff4.format
 
 from tools.delta import PatchError
+from tools.twin import paths
 
 BLOCK_BYTES = 64 * 1024
 """Of the new release in one block, where a download that was cut goes on."""
-
-_ROOT = Path(__file__).resolve().parents[2]
-_DEVICE_FOLDERS = (str(_ROOT / "host_tests" / "shims"), str(_ROOT / "device"))
 
 _MAGIC = b"GKP"
 _VERSION = 1
@@ -101,9 +97,7 @@ def _verdict() -> Iterator[None]:
 
 
 def _device_module(name: str) -> ModuleType:
-    for folder in _DEVICE_FOLDERS:
-        if folder not in sys.path:
-            sys.path.append(folder)
+    paths.make_importable()
     return importlib.import_module(name)
 
 

@@ -17,13 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tests.shims import otadata, partitions
-from host_tests.shims.flash import Flash
-from tools.twin import bootloader
+from tools.twin import bootloader, otadata, partitions
 from tools.twin.files import read_files
+from tools.twin.flash import Flash
+from tools.twin.paths import VM
 
-SHIMS = Path(__file__).resolve().parents[2] / "host_tests" / "shims"
-VM = Path(sys.executable).parent / "micropython"
+STARTERS = Path(__file__).resolve().parent
 
 RUNTIMES = ("vm", "cpython")
 HEAP = "160wK"
@@ -140,8 +139,8 @@ class Twin:
 
     def _command(self) -> list[str]:
         if self.runtime == "vm":
-            return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py")]
-        return [sys.executable, "-u", str(SHIMS / "cpython_main.py")]
+            return [str(VM), "-X", f"heapsize={HEAP}", str(STARTERS / "vm_main.py")]
+        return [sys.executable, "-u", str(STARTERS / "cpython_main.py")]
 
     def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from tools import factory, firmware
 from tools.twin import bootloader
-from tools.twin.device import HEAP, SHIMS, VM, Twin, TwinError
+from tools.twin.device import HEAP, STARTERS, Twin, TwinError
+from tools.twin.paths import VM
 
 _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
 _CHUNK_BYTES = 4096
@@ -231,7 +232,7 @@ class _Vm:
         os.set_blocking(self.terminal, False)
         self.control, control_end = os.pipe()
         self._process = subprocess.Popen(
-            [str(VM), "-X", f"heapsize={HEAP}", "-i", str(SHIMS / "vm_main.py")],
+            [str(VM), "-X", f"heapsize={HEAP}", "-i", str(STARTERS / "vm_main.py")],
             env=twin._environment(control_end, label, cause, repl=mode),
             stdin=self._slave,
             stdout=self._slave,

@@ -1,0 +1,51 @@
+"""Writing the record to `/state.json`, which is replaced as a whole (temporary file, then rename): a power cut leaves the
+old record or the new one."""
+
+import json
+import os
+
+from .errors import RetryableError
+
+
+def write_record(record, root: str) -> None:
+    """Write the record. RetryableError when flash is full or fails; the old record on it is then still whole."""
+    try:
+        with open(root + "state.new", "w") as file:
+            file.write(json.dumps(_encode(record)))
+        os.rename(root + "state.new", root + "state.json")
+    except OSError as error:
+        raise RetryableError("state_not_saved", error)
+
+
+def _encode(record) -> dict:
+    members = {
+        "thingId": record.thing_id,
+        "apiKey": record.api_key,
+        "renamed": record.renamed,
+        "versionId": record.version_id,
+        "slot": record.slot,
+        "image": record.image,
+        "confirmed": record.confirmed,
+        "quarantined": record.quarantined,
+        "verdict": record.outcome,
+        "time": record.time_s,
+    }
+    pending = record.pending
+    if pending:
+        members["update"] = _without_none(
+            {
+                "versionId": pending.version_id,
+                "slot": pending.slot,
+                "attempts": pending.attempts,
+                "phase": pending.phase,
+                "image": pending.image,
+                "etag": pending.etag,
+                "size": pending.size_bytes,
+                "code": pending.error_code,
+            }
+        )
+    return _without_none(members)
+
+
+def _without_none(members: dict) -> dict:
+    return {name: value for name, value in members.items() if value is not None}

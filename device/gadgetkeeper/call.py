@@ -1,0 +1,48 @@
+"""One call to GadgetKeeper.
+
+`device` gives the server's address, the thing's Id and key, and the link that is kept from call to call. Every call may
+raise RetryableError (no answer, 408, 429, 5xx, an answer that is not what it should be; "key_dropped" for 401) and
+PermanentError (any other refusal; "no_thing" when the server has lost the thing).
+"""
+
+import json
+
+from agent.errors import AgentError
+from agent.runner import run
+from micropython import const
+from net import urequests
+
+from .routes import Route
+
+_PARTIAL_CONTENT = const(206)
+_RANGE_NOT_SATISFIABLE = const(416)
+
+
+def call(device, name: str, value: object = None, headers: "dict | None" = None, **names: str):
+    """Make the call of this name, with `value` as JSON, and return its successful response. The caller closes it."""
+    route = Route(name)
+    headers = headers or {}
+    data = None
+    if name != "activate":
+        headers["X-ApiKey"] = device.record.api_key or ""
+    if value is not None:
+        data = json.dumps(value).encode()
+        headers["Content-Type"] = "application/json"
+    settings = device.settings
+    url = settings.server.rstrip("/") + route.path.format(thing=device.record.thing_id, **names)
+    try:
+        response = urequests.request(route.method, url, data=data, headers=headers, ca=settings.ca, link=device.link)
+        device.server_date = response.headers.get("date", "")
+        if not _is_success(response.status_code, "Range" in headers):
+            response.close()
+            raise run("gadgetkeeper.refusal", "refusal", response, route)
+        return response
+    except AgentError as error:
+        error.call = name
+        raise
+
+
+def _is_success(status: int, ranged: bool) -> bool:
+    if status in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE):
+        return ranged  # a part that nobody asked for is no firmware
+    return 200 <= status <= 299

@@ -1,0 +1,31 @@
+"""The body of a response as a whole."""
+
+import json
+
+from agent.errors import RetryableError
+from micropython import const
+
+_CONTENT_MAX_BYTES = const(8192)
+_PIECE_BYTES = const(256)
+
+
+def read_content(response) -> bytes:
+    """Return the whole body. RetryableError when it is cut, or longer than 8 KiB."""
+    content = b""
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    while True:
+        count = response.take(piece)
+        if count == 0:
+            return content
+        content += piece[:count]
+        if len(content) > _CONTENT_MAX_BYTES:
+            raise RetryableError("bad_answer", "too long")
+
+
+def read_json(response) -> object:
+    """Return the body as JSON. RetryableError when it is too long, cut, or not JSON."""
+    content = read_content(response)
+    try:
+        return json.loads(str(content, "utf-8"))
+    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+        raise RetryableError("bad_answer", "no JSON")

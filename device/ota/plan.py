@@ -1,0 +1,44 @@
+"""The plan of an update: where the firmware goes, and what of it is there already."""
+
+from agent.record import DOWNLOAD, Pending, Version
+from micropython import const
+
+from .slot import SECTOR_BYTES, Slot
+from .slots import Slots
+from .update import Download, Update
+
+_PROBE_BYTES = const(64)
+
+
+def plan(device, target: Version) -> Update:
+    """Return the update to this version. PermanentError on a board without two slots; RuntimeError during a trial."""
+    slots = Slots(device.board.Partition)
+    slot = slots.free()
+    begun = device.record.pending
+    if begun and begun.version_id != target.id:
+        begun = None
+    attempts = begun.attempts if begun and begun.slot == slot.label else 0
+    update = Update(device, target, slots.running, slot, Pending(target.id, slot.label, attempts))
+    update.chip_revision = device.board.chip_revision()
+    if not device.settings.signing_keys:
+        update.say("needs no signature: /config.json has no signing_keys")
+    if not begun or begun.phase == DOWNLOAD:
+        update.download = Download()
+        if begun and begun.etag and begun.slot == slot.label and begun.image == slot.fingerprint():
+            offset = _resume_at(slot, begun.size_bytes)
+            update.download = Download(offset, begun.size_bytes, begun.etag)
+    return update
+
+
+def _resume_at(slot: Slot, size_bytes: int) -> int:
+    """Return the byte where an interrupted download of `size_bytes` goes on: the start of the last sector begun."""
+    probe = bytearray(_PROBE_BYTES)
+    blank = b"\xff" * _PROBE_BYTES
+    at = SECTOR_BYTES
+    size_bytes = min(size_bytes, slot.size_bytes)
+    while at < size_bytes:
+        slot.read(at, probe)
+        if probe == blank:
+            break
+        at += SECTOR_BYTES
+    return at - SECTOR_BYTES  # the sector before the blank one may be torn

@@ -1,0 +1,52 @@
+"""Bringing the firmware from the server's response into the free slot. `update` is an `update.Update`, see `plan`."""
+
+from agent.errors import AgentError
+from agent.runner import Next, run
+from micropython import const
+
+_HEADER_BYTES = const(288)  # what the header check needs
+_PARTIAL_CONTENT = const(206)
+
+
+def receive(update, response, body) -> Next:
+    """Write the firmware in the response's body into the slot, if its header may run here; how many bytes, see `writer.write`.
+
+    AgentError when it may not, the body breaks off, or the flash fails."""
+    head = memoryview(bytearray(_HEADER_BYTES))
+    head = head[: body.readinto(head)]
+    offset = _offset(update, response)
+    size_bytes = None if body.size_bytes is None else offset + body.size_bytes
+    # Only an exact size tells which sector is the last one that may be erased.
+    etag = None if size_bytes is None or body.surplus_bytes else response.headers.get("etag")
+    end = size_bytes if etag else None
+    if offset == 0:
+        # Escapes make a text look longer than its image is.
+        least_bytes = size_bytes if size_bytes and not body.surplus_bytes else 0
+        try:
+            run("ota.header", "check_header", update, head, least_bytes)
+        except AgentError as error:
+            update.refuse(error)
+        end = _write_ahead(update, head, etag, size_bytes)
+    return Next("ota.writer", "write", update, body, head, offset, end, size_bytes)
+
+
+def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> "int | None":
+    """Write the record before the first erase, which takes the slot's old image away.
+
+    Return where the firmware certainly ends, None when that is not known; its download can then be resumed."""
+    pending = update.pending
+    if run("agent.identifiers", "is_etag", etag):
+        pending.image, pending.etag, pending.size_bytes = update.slot.fingerprint(head), etag, size_bytes
+    update.device.record.write_ahead(pending, quarantined=None)
+    return pending.size_bytes
+
+
+def _offset(update, response) -> int:
+    """Return the byte from which on the server gives the firmware."""
+    asked = update.download.offset
+    if asked and response.status_code == _PARTIAL_CONTENT:
+        update.say(f"goes on at byte {asked}")
+        return asked
+    if asked:
+        update.say("starts over: the server does not offer the rest of it")
+    return 0
