@@ -29,11 +29,15 @@ def stored(data):
     return packed
 
 
-def zeros(count):
-    """1 + 258 x `count` zeros as deflate's fixed codes, 13 bits for each 258; the stream ends there."""
-    bits = "110" + "00110000" + "1100010100000" * count + "0000000"
+def bits_to_bytes(bits):
+    """The bits in the order in which deflate reads them."""
     bits += "0" * (-len(bits) % 8)
     return bytes([int("".join(reversed(bits[at : at + 8])), 2) for at in range(0, len(bits), 8)])
+
+
+def zeros(count):
+    """1 + 258 x `count` zeros as deflate's fixed codes, 13 bits for each 258; the stream ends there."""
+    return bits_to_bytes("110" + "00110000" + "1100010100000" * count + "0000000")
 
 
 END = b"\x01\x00\x00\xff\xff"

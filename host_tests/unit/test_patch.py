@@ -6,11 +6,12 @@ from agent.errors import AgentError, PermanentError, RetryableError
 from ota.patch import PatchBody
 from ota.patch_header import HEADER_MAX_BYTES, check_base, check_result, read_header
 
-from host_tests.unit.handmade_patch import BLOCK_BYTES, END, Patch, command, pattern, stored, zeros
+from host_tests.unit.expect import raises
+from host_tests.unit.handmade_patch import BLOCK_BYTES, END, Patch, bits_to_bytes, command, pattern, stored, zeros
+from host_tests.unit.patch_reading import SLOT_BYTES, Response, Slot, read_all
 
 BASE = pattern(9000)
 NEW = pattern(600, 2)
-SLOT_BYTES = 16384
 
 
 def add(data, at, difference):
@@ -32,50 +33,6 @@ IMAGE += NEW[296:]
 BLOCKS = [_BLOCK_0, _BLOCK_1, _BLOCK_2]
 
 
-class Slot:
-    """A slot in memory that keeps count of where it was read."""
-
-    def __init__(self, data, size_bytes=SLOT_BYTES):
-        self.data = data + b"\xff" * (size_bytes - len(data))
-        self.size_bytes = size_bytes
-
-    def read(self, at, view):
-        assert at >= 0 and at + len(view) <= self.size_bytes, "read outside of the slot"
-        view[:] = self.data[at : at + len(view)]
-
-
-class Response:
-    """A body that comes in pieces; `more` follows for ever."""
-
-    def __init__(self, data, piece_bytes=1000, more=b""):
-        self._data = data
-        self._piece_bytes = piece_bytes
-        self._more = more
-        self.taken_bytes = 0
-
-    def readinto(self, view):
-        count = min(len(view), self._piece_bytes)
-        if len(self._data) < count and self._more:
-            self._data += self._more
-        count = min(count, len(self._data))
-        view[:count] = self._data[:count]
-        self._data = self._data[count:]
-        self.taken_bytes += count
-        return count
-
-
-def read_all(body, view_bytes=4096):
-    image = b""
-    view = memoryview(bytearray(view_bytes))
-    while True:
-        count = body.readinto(view)
-        image += bytes(view[:count])
-        assert len(image) <= SLOT_BYTES, "larger than the slot"
-        if count < view_bytes:
-            body.finish()
-            return image
-
-
 def rebuild(data, base=BASE, view_bytes=4096, **how):
     response = Response(data, **how)
     header = read_header(response, SLOT_BYTES)
@@ -84,15 +41,6 @@ def rebuild(data, base=BASE, view_bytes=4096, **how):
 
 def rebuild_blocks(*blocks, size_bytes=BLOCK_BYTES, base=BASE):
     return rebuild(Patch(base, bytes(size_bytes), blocks).data(), base)
-
-
-def raises(family, code, function, *arguments, **named):
-    try:
-        function(*arguments, **named)
-    except family as error:
-        assert error.code == code, (error.code, error.args)
-        return
-    raise AssertionError("no " + code)
 
 
 def test_release_comes_out_byte_for_byte_in_views_and_pieces_of_any_size():
@@ -153,6 +101,25 @@ def test_release_that_is_only_compressed_needs_no_base():
     check_base(header, Slot(BASE), memoryview(bytearray(100)))
     assert header.base_bytes == 0
     assert read_all(PatchBody(response, None, header)) == image
+
+
+def test_block_without_a_base_may_lie_anywhere():
+    image = pattern(4096, 5) + bytes(1 + 258 * 15)
+    patch = Patch(b"", image, [command(inserted=image[:4096]), b""])
+    patch.blocks[1] = stored(command(inserted=image[4096:])[:10]) + zeros(15)
+    patch.offsets[2] = patch.offsets[1] + len(patch.blocks[1])
+    assert rebuild(patch.data(), b"") == image
+
+
+def test_whole_window_is_used():
+    # A fixed code: 258 bytes from 2000 before, then the end
+    match = bits_to_bytes("110" + "11000101" + "10101" + "111100111" + "0000000")
+    inserted = pattern(2000, 6)
+    image = BASE[:4096] + inserted + inserted[:258]
+    patch = Patch(BASE, image, [command(0, 4096), command(inserted=inserted + inserted[:258])[:-258]])
+    patch.blocks[1] = patch.blocks[1][: -len(END)] + match
+    patch.offsets[2] = patch.offsets[1] + len(patch.blocks[1])
+    assert rebuild(patch.data()) == image
 
 
 def test_cut_anywhere_is_worth_another_try():
@@ -321,6 +288,16 @@ def test_what_follows_the_patch_is_refused():
     raises(RetryableError, "patch_damaged", rebuild, Patch(BASE, IMAGE, BLOCKS).data() + b"x")
     for rest in (stored(b"x") + END, END + b"x", END + b"x" * 3000):
         raises(RetryableError, "patch_damaged", rebuild, _with_last_block(stored(BLOCKS[2]) + rest).data())
+
+
+def test_byte_right_behind_the_stream_is_noticed():
+    patch = _with_last_block(stored(BLOCKS[2]) + END + b"\0")
+    raises(RetryableError, "patch_damaged", rebuild, patch.data())
+    image = bytes(1 + 258 * 15)
+    patch = Patch(b"", image, [b""])
+    patch.blocks = [stored(command(inserted=image)[:10]) + zeros(15) + b"\0"]
+    patch.offsets[1] = patch.offsets[0] + len(patch.blocks[0])
+    raises(RetryableError, "patch_damaged", rebuild, patch.data(), b"")
 
 
 def test_answer_without_end_is_left_after_the_patch():

@@ -1,18 +1,21 @@
 """A sample of `make fuzz ONLY=patches`, and that it notices what it is there for."""
 
 import os
+import random
 
 import pytest
 from agent.errors import RetryableError
 from hypothesis import HealthCheck, Phase, given, settings
 from ota import patch
 
-from tools.proof.fuzz.patches import check_patch, patches
+from host_tests.unit import vm
+from host_tests.unit.patch_reading import verdict, write_cases
+from tools.proof.fuzz.patches import BASE, check_patch, patches
 
 EXAMPLES = int(os.environ.get("GADGETKEEPER_FUZZ", "200"))
 
 
-def try_patches(examples: int, phases=tuple(Phase)) -> None:
+def try_patches(examples: int, phases=tuple(Phase), check_patch=check_patch) -> None:
     @settings(
         max_examples=examples,
         derandomize=True,
@@ -65,8 +68,30 @@ class _Deaf(patch.PatchBody):
         super()._copy(view, count)
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.parametrize("reader", [_Blind, _Loose, _Strict, _Deaf])
 def test_reader_that_errs_is_noticed(reader, monkeypatch):
     monkeypatch.setattr("tools.proof.fuzz.patches.PatchBody", reader)
     with pytest.raises((AssertionError, IndexError)):
         try_patches(1000, [Phase.generate])
+
+
+@pytest.mark.vm
+def test_vm_and_cpython_give_the_same_verdict_on_damaged_streams(tmp_path):
+    draw = random.Random(1)
+    cases = []
+
+    def damage(example):
+        patch = bytearray(example[0][0])
+        cases.append((BASE, bytes(patch)))
+        for _ in range(3 if patch else 0):
+            patch[draw.randrange(len(patch) // 4, len(patch))] = draw.randrange(256)
+            cases.append((BASE, bytes(patch)))
+
+    try_patches(EXAMPLES // 2, [Phase.generate], damage)
+    write_cases(cases)
+    done = vm.run(tmp_path, "host_tests.unit.patch_reading", "print_verdicts")
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = done.stdout.split()
+    assert verdicts == [verdict(*case) for case in cases]
+    assert len({*verdicts}) > 20

@@ -10,7 +10,9 @@ from ota.patch import PatchBody
 from ota.patch_header import read_header
 
 _SLOT_BYTES = 40000
-_BASE = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(250)) + bytes(1200)
+BASE = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(250)) + bytes(1200)
+"""What all these patches are for."""
+
 _BLOCK_BYTES = (4096, 8192)
 _BITS = 12
 _COMMAND = struct.Struct("<iHHH")
@@ -19,12 +21,12 @@ _COMMAND = struct.Struct("<iHHH")
 class _Slot:
     """The base; reading outside of it is what must not happen."""
 
-    size_bytes = len(_BASE)
+    size_bytes = len(BASE)
 
     def read(self, at: int, view) -> None:
         """As `Slot.read` on the device."""
-        assert at >= 0 and at + len(view) <= len(_BASE), "a read outside of the base"
-        view[:] = _BASE[at : at + len(view)]
+        assert at >= 0 and at + len(view) <= len(BASE), "a read outside of the base"
+        view[:] = BASE[at : at + len(view)]
 
 
 class _Response:
@@ -85,7 +87,7 @@ def _follow(data: bytes) -> bytes | None:
                 base_at = len(image)
             seek, copy_bytes, pairs, insert_bytes = _COMMAND.unpack_from(stream)
             base_at += seek
-            copied = bytearray(_BASE[base_at : base_at + copy_bytes]) if base_at >= 0 else bytearray()
+            copied = bytearray(BASE[base_at : base_at + copy_bytes]) if base_at >= 0 else bytearray()
             if len(copied) < copy_bytes or (copy_bytes and base_at + copy_bytes > base_bytes):
                 return None
             place = -1
@@ -134,11 +136,11 @@ def _make(plan, size_bytes: int, block_bytes: int, level: int, lies: list, damag
 
 def _command(planned, left_bytes: int, base_at: int) -> tuple[bytes, int, int]:
     copy_at, copy_bytes, gaps, insert = planned
-    copy_bytes = min(copy_bytes, left_bytes, len(_BASE))
+    copy_bytes = min(copy_bytes, left_bytes, len(BASE))
     insert = insert[: left_bytes - copy_bytes]
     if not copy_bytes + len(insert):
         insert = bytes(left_bytes)
-    copy_at %= len(_BASE) - copy_bytes + 1
+    copy_at %= len(BASE) - copy_bytes + 1
     pairs = b""
     end = 0
     for gap in gaps:
@@ -157,7 +159,7 @@ def _lie(command: bytes, place: int, value: int) -> bytes:
 
 
 def _assemble(blocks: list[bytes], size_bytes: int, block_bytes: int) -> bytes:
-    head = b"GKP\1" + struct.pack("<IIHH", len(_BASE), size_bytes, block_bytes // 4096, _BITS) + bytes(64)
+    head = b"GKP\1" + struct.pack("<IIHH", len(BASE), size_bytes, block_bytes // 4096, _BITS) + bytes(64)
     offsets = [len(head) + 4 * len(blocks) + 8]
     for block in blocks:
         offsets.append(offsets[-1] + len(block))

@@ -16,15 +16,18 @@ class DeflateIO:
         self._inflater = zlib.decompressobj(-wbits)
 
     def readinto(self, view):
-        count = 0
+        count = self._inflate(self._inflater.unconsumed_tail, view)
         while count < len(view) and not self._inflater.eof:
-            data = self._inflater.unconsumed_tail or self._stream.read(1)
-            try:
-                piece = self._inflater.decompress(data, len(view) - count)
-            except zlib.error:
-                raise OSError(_EINVAL) from None
-            if not data and not piece:
+            byte = self._stream.read(1)
+            if not byte:
                 raise EOFError
-            view[count : count + len(piece)] = piece
-            count += len(piece)
+            count += self._inflate(byte, view[count:])
         return count
+
+    def _inflate(self, data, view):
+        try:
+            piece = self._inflater.decompress(data, len(view))
+        except zlib.error:
+            raise OSError(_EINVAL) from None
+        view[: len(piece)] = piece
+        return len(piece)
