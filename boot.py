@@ -1,38 +1,145 @@
-"""The first Python of ours at power-on: puts a firmware on trial under guard, before anything else of ours can fail.
+"""The first Python at power-on, the one part that never changes: finds the running release, guards it, never raises.
 
-A new firmware has one boot to prove itself. Should it hang, or the agent not even be importable, nobody feeds this
-watchdog, the chip resets, and the boot loader returns to the firmware before it.
+A release is the image in a slot: MicroPython and, in one more segment, for load address 0, a ROMFS with agent and
+product. A watchdog is armed at every start. A new release has one boot to prove itself: should it hang, or not even be
+importable, nobody feeds the watchdog, the chip resets, and the boot loader returns to the release before it. A proven
+one that does not become healthy, start after start, goes back to the other slot as well, if that is whole.
 """
 
+import binascii
+import gc
+import io
+import struct
+import sys
 
-def guard_trial():
-    """Arm the watchdog if the boot loader has just started a trial, as one of otadata's two records then says."""
-    import struct
+import machine
+import vfs
+from esp32 import Partition
+from micropython import const
 
-    from esp32 import Partition
-
-    record = bytearray(32)
-    for otadata in Partition.find(Partition.TYPE_DATA, 0):
-        for sector in range(2):
-            otadata.readblocks(sector, record, 0)
-            if struct.unpack_from("<I", record, 24)[0] == 1:  # PENDING_VERIFY
-                import machine
-
-                return machine.WDT(timeout=120_000)
-    return None
+_WATCHDOG_MS = const(120_000)
+_UNHEALTHY_STARTS_MAX = const(5)
+_SECTOR_BYTES = const(4096)
+_OTADATA_RECORD_BYTES = const(32)
+_PENDING_VERIFY = const(1)
+_VALID = const(2)
+_INDEX_ENTRY_BYTES = const(12)
+_FOLDER = const(0xFFFFFFFF)  # as a size
 
 
-watchdog = None  # main.py hands it to the board
+class Bundle:
+    """The release's files in a slot, as a read-only file system for `vfs.mount`. OSError when there are none.
+
+    They lie in the segment for load address 0: a ROMFS, and behind it an index, which saves searching: for each path
+    its CRC-32, where its content begins in the segment, and its size; at the very end the number of paths."""
+
+    def __init__(self, slot):
+        self._slot = slot
+        self._start = 24
+        for _ in range(self._read(0, 2)[1]):
+            address, size = struct.unpack("<II", self._read(self._start, 8))
+            self._start += 8
+            if address == 0 and self._read(self._start, 3) == b"\xd2\xcd\x31":
+                index_end = self._start + size - 4
+                index_size = _INDEX_ENTRY_BYTES * struct.unpack("<I", self._read(index_end, 4))[0]
+                self._index = self._read(index_end - index_size, index_size)
+                return
+            self._start += size
+        raise OSError(2)
+
+    def mount(self, readonly, mkfs):
+        """For vfs.mount: nothing is to be done."""
+
+    def stat(self, path):
+        """Return what an import looks at, as os.stat does."""
+        _, size = self._find(path)
+        return (0x4000 if size == _FOLDER else 0x8000, 0, 0, 0, 0, 0, size, 0, 0, 0)
+
+    def open(self, path, mode):
+        """Open a file for reading."""
+        start, size = self._find(path)
+        content = self._read(self._start + start, size)
+        return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
+
+    def _find(self, path):
+        key = struct.pack("<I", binascii.crc32(path.encode()))
+        at = self._index.find(key)
+        while at > 0 and at % _INDEX_ENTRY_BYTES:
+            at = self._index.find(key, at + 1)
+        if at < 0:
+            raise OSError(2)
+        return struct.unpack_from("<II", self._index, at + 4)
+
+    def _read(self, at, size):
+        buffer = bytearray(size)
+        self._slot.readblocks(at // _SECTOR_BYTES, buffer, at % _SECTOR_BYTES)
+        return buffer
+
+
+class Start:
+    """This start: which release runs, and what otadata and the RTC's memory say about it."""
+
+    def __init__(self):
+        self.slot = Partition(Partition.RUNNING)
+        self.trial = 0  # sequence number of the otadata record that is on trial
+        self.proven = 0  # how many records are marked valid
+        record = bytearray(_OTADATA_RECORD_BYTES)
+        for otadata in Partition.find(Partition.TYPE_DATA, 0):
+            for sector in range(2):
+                otadata.readblocks(sector, record, 0)
+                sequence, _, state, _ = struct.unpack("<I20sII", record)
+                if state == _PENDING_VERIFY:
+                    self.trial = sequence
+                self.proven += state == _VALID
+
+    def find_release(self):
+        """Make the slot's release importable; without one, go back to the other slot's."""
+        sys.path.insert(0, "/release")  # on a board that has been deployed to, a folder
+        try:
+            vfs.mount(Bundle(self.slot), "/release")
+        except OSError:
+            self._go_back()
+
+    def trace_trial(self):
+        """Leave a trace of a trial that has come this far, which survives the reset and a power cut."""
+        if self.trial:
+            leave("/trial.txt", str(self.trial))
+
+    def count(self):
+        """Count the starts since the release was healthy last; after too many, go back to the other slot's."""
+        memory = machine.RTC().memory()  # survives a reset, not a power cut
+        starts = memory[0] + 1 if memory else 1
+        machine.RTC().memory(bytes((min(starts, 255),)))
+        if starts > _UNHEALTHY_STARTS_MAX:
+            self._go_back()
+
+    def _go_back(self):
+        """Start the other slot's release, if it is proven and whole."""
+        if self.proven == 2 and not self.trial:
+            leave("/left.txt", self.slot.info()[4])
+            machine.RTC().memory(b"")
+            self.slot.get_next_update().set_boot()
+            machine.reset()
+
+
+def leave(path, trace):
+    """Leave a trace for the agent."""
+    with open(path, "w") as file:
+        file.write(trace)
+
+
+watchdog = None  # main.py hands these two to the board
+on_trial = False
 try:
-    watchdog = guard_trial()
-    import gc
-    import sys
-
-    sys.path.insert(0, "/release")
-    del guard_trial  # nothing of this stays in memory
-
-    if hasattr(gc, "threshold"):  # not on CPython
-        # Compiling the agent would otherwise spread what stays over the whole heap, and leave no 4 KiB in one piece.
-        gc.threshold(16 * 1024)
+    gc.threshold(16 * 1024)  # compiling would otherwise spread what stays over the whole heap
+    start = Start()
+    on_trial = start.trial > 0
+    watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+    for step in (start.find_release, start.trace_trial, start.count):
+        try:
+            step()
+        except Exception as error:
+            print("boot.py:", error)
 except Exception as error:
     print("boot.py:", error)
+Start = leave = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811

@@ -1,7 +1,7 @@
 """The thermometer's scenario, "Device provisioning", in the customer's order and words.
 
-It is gone through at power-on and every `check_interval_s` after that; what is done already costs one request. Each step
-is a phase: see `agent.runner`.
+It is gone through at power-on and every `check_interval_s` after that; what is done already costs one request. Each
+step is a phase: see `agent.runner`.
 """
 
 from agent.runner import Next, run
@@ -43,23 +43,24 @@ def provision(device) -> "Next | None":
     installed = "the same" if in_step else installed_id or "none"
     console.step(3, "target version {} ({}), installed: {}", target.name, target.id, installed)
 
-    # A firmware on trial has reached the server; if it can measure as well, it stays.
+    # A release on trial has reached the server; if its product works as well, it stays.
     if running.on_trial:
+        run(device.settings.app, "prove", device)
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
     if record.outcome:
         run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
-    if not in_step:
-        if record.quarantined == target.id:
-            console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
-            return None
+    if not in_step and record.quarantined != target.id:
         return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
+    if not in_step:
+        console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
 
     # 5. Confirm firmware update
-    if not record.confirmed:
-        run("gadgetkeeper.provision", "confirm", device, target)
-        console.step(5, "version {} confirmed; Id stored", target.name)
-    console.say(f"in step with version {target.name}")
+    if record.version_id and not record.confirmed:
+        run("gadgetkeeper.provision", "confirm", device, record.version_id)
+        console.step(5, "version {} confirmed; Id stored", target.name if in_step else record.version_id)
+    if in_step:
+        console.say(f"in step with version {target.name}")
     return None

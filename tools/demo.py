@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tools import factory, firmware, server
-from tools.twin.__main__ import is_done, make_factory_fresh
+from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin, TwinError
 from tools.twin.paths import VM
 
@@ -44,8 +44,8 @@ def main() -> int:
 def run(version_2: Path | None) -> None:
     """Go through the whole scenario; DemoError when the server or the flash says otherwise in the end."""
     images = {
-        "1": firmware.app_image("1.27.0"),
-        "2": firmware.extract_app(version_2) if version_2 else firmware.app_image("1.28.0"),
+        "1": make_app(1),
+        "2": firmware.extract_app(version_2) if version_2 else make_app(2),
     }
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from tools.twin import paths
 
@@ -34,41 +34,38 @@ class Memory:
 
 
 def is_serial(text: str) -> bool:
-    """True for what a device takes for a serial number."""
-    return module("store").is_id(text)
+    """Return True for what a device takes for a serial number."""
+    return module("agent.identifiers").is_id(text)
 
 
 def check_config(config: bytes) -> None:
     """Read `config` as the device reads /config.json. Refused when it would not use it."""
-    store = module("store")
-    root = store.root
+    settings = module("agent.device").Settings()
     with TemporaryDirectory() as folder, _verdict():
         Path(folder, "config.json").write_bytes(config)
-        store.root = f"{folder}/"
-        try:
-            module("files").config({})
-        finally:
-            store.root = root
+        module("agent.settings").load_settings(settings, f"{folder}/")
 
 
 def settings() -> set[str]:
-    """The names of the settings that a device knows."""
-    return set(module("files").DEFAULTS)
+    """Return the names of the settings that a device knows."""
+    return {setting.name for setting in module("agent.settings").TABLE}
 
 
 def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str]) -> None:
     """Check a firmware as a device does before it starts it: one that runs `running`, of any chip revision, and
     trusts the keys with these digests. Refused when it would not."""
+    slot_class, header, image = module("ota.slot").Slot, module("ota.header"), module("ota.image")
+    slot = slot_class(Memory(firmware, slot_bytes, 0x200000))
+    update = SimpleNamespace(running=slot_class(Memory(running, slot_bytes, 0x10000)), slot=slot, chip_revision=None)
     with _verdict():
-        slot = Memory(firmware, slot_bytes, 0x200000)
-        module("gate").check_head(firmware, len(firmware), slot, Memory(running, slot_bytes, 0x10000), None)
-        module("image").check_slot(slot, len(firmware), trusted, memoryview(bytearray(_SECTOR_BYTES)))
+        header.check_header(update, firmware, len(firmware))
+        image.check_image(slot, len(firmware), trusted)
 
 
 def module(name: str) -> ModuleType:
-    """A module of the device's package `gadgetkeeper`."""
+    """Return the device's module of this name."""
     paths.make_importable()
-    return importlib.import_module(f"gadgetkeeper.{name}")
+    return importlib.import_module(name)
 
 
 @contextlib.contextmanager
@@ -76,5 +73,5 @@ def _verdict() -> Iterator[None]:
     """What the device raises, as Refused with the device's own sentence."""
     try:
         yield
-    except module("errors").AgentError as error:
-        raise Refused(module("sentences").sentence(error)) from error
+    except module("agent.errors").AgentError as error:
+        raise Refused(module("agent.sentences").sentence(error)) from error

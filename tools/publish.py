@@ -16,9 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from tools import espressif, firmware, ondevice
+from tools import espressif, factory, firmware, ondevice, release
 from tools.factory import FLASH_SIZES, ROOT, layout
 from tools.factory.files import write_whole
+from tools.factory.settings import check_server, read_ca
 from tools.server.cli import add_connection, open_vendor
 from tools.server.client import Vendor, VendorError
 from tools.server.commands import UsageError, pick, upload_progress
@@ -47,7 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
         publish(_parse(arguments))
     except UsageError as error:
         return _failed(error, 2)
-    except (PublishError, VendorError, espressif.ImageError, firmware.FirmwareError, OSError) as error:
+    except (
+        PublishError,
+        VendorError,
+        espressif.ImageError,
+        firmware.FirmwareError,
+        release.ReleaseError,
+        factory.FactoryError,
+        OSError,
+    ) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
         return _failed("interrupted", 1)
@@ -57,9 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
 def publish(options: argparse.Namespace) -> None:
     """Go through all of it; what can be checked is checked before anything is signed or sent, and what has been done
     already is not done again."""
-    app = read_app(options.firmware)
+    app = make_app(options)
     _check(app, options.flash_size, [])
-    say(f"{options.firmware}: an app for the ESP32, {len(app):,} bytes")
+    found = release.read_release(app, str(options.firmware))
+    say(f"release {found.number} of {found.product} on MicroPython {found.micropython}, {len(app):,} bytes")
+    confirm_changes(found.manifest, options.yes)
     with open_vendor(options) as vendor:
         template = _template(vendor, options.template)
         published = {version["name"]: version for version in vendor.versions(template["id"])}
@@ -92,6 +103,52 @@ def read_app(path: Path) -> bytes:
     app = firmware.extract_app(path)
     espressif.read_image(app, f"{path}: its app")
     return app
+
+
+def make_app(options: argparse.Namespace) -> bytes:
+    """Return the release to publish: the one in the firmware file, or one made of the MicroPython in it, with the code
+    and the settings that the options name. ReleaseError for one that no device could live on."""
+    app = read_app(options.firmware)
+    try:
+        found = release.read_release(app, str(options.firmware))
+    except release.ReleaseError:
+        return release.make_release(espressif.read_image(app, "the app").data, _contents(options))
+    release.check_micropython(app)
+    if found.number != int(options.version):
+        raise PublishError(f"{options.firmware} is release {found.number}, and VERSION={options.version} was asked for")
+    if options.app or options.keys or options.ca_for_devices or options.new_server or options.floor:
+        raise PublishError(
+            f"{options.firmware} is a release already: APP, KEYS, CA, NEW_SERVER and FLOOR need a MicroPython"
+        )
+    return app
+
+
+def confirm_changes(manifest: dict, yes: bool) -> None:
+    """Show what the release changes about trust, and have it confirmed. PublishError without a yes."""
+    changes = dict(manifest.get("settings", {}))
+    if manifest.get("floor"):
+        changes["floor"] = manifest["floor"]
+    if not changes:
+        return
+    say("this release changes on every device that proves it:")
+    for name, value in changes.items():
+        say(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise PublishError("what it changes must be confirmed: YES=1")
+    if input("publish it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise PublishError("not published")
+
+
+def _contents(options: argparse.Namespace) -> release.Contents:
+    settings: dict[str, object] = {}
+    if options.keys:
+        settings["signing_keys"] = [espressif.key_digest(key) for key in options.keys]
+    if options.new_server:
+        settings["server"] = options.new_server
+    ca = read_ca(options.ca_for_devices) if options.ca_for_devices else None
+    return release.Contents(int(options.version), options.product, options.floor, settings, ca, options.app)
 
 
 def sign(app: bytes, key: Path | None, command: str | None) -> tuple[bytes, str]:
@@ -237,7 +294,24 @@ def _digest_of(signed: bytes) -> str:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m tools.publish", description=__doc__)
-    parser.add_argument("--firmware", type=_file, required=True, help="combined image, or app image")
+    parser.add_argument("--firmware", type=_file, required=True, help="a MicroPython (combined or app), or a release")
+    parser.add_argument("--app", type=Path, help="folder with product code in place of the thermometer's")
+    parser.add_argument(
+        "--product", default=release.PRODUCT, help="the product that the devices are (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--floor", type=int, default=0, help="no release below it is ever installed once this has proven itself"
+    )
+    parser.add_argument(
+        "--keys", type=_file, nargs="+", default=[], metavar="PEM", help="whose signatures devices take from then on"
+    )
+    parser.add_argument(
+        "--ca-for-devices", type=_file, metavar="PEM", help="whom devices trust to vouch for the server"
+    )
+    parser.add_argument(
+        "--new-server", type=check_server, metavar="URL", help="the server that devices go to from then on"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask whether these changes are meant")
     parser.add_argument("--version", type=_version, required=True, help="the name it will have: the next number")
     parser.add_argument("--signing-key", type=_file, metavar="PEM", help="private; with --sign-command, public")
     parser.add_argument("--sign-command", metavar="COMMAND", help="an external signer, see above")

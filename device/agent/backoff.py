@@ -27,9 +27,9 @@ def interval_s(usual_s: int) -> int:
 def pause_s(failures: int, usual_s: int, asked_s: "int | None" = None) -> int:
     """Return the seconds until the next round, after as many failed ones in a row.
 
-    In step, and when 24 tries have failed: `usual_s`, plus or minus a tenth. After a failure: random, up to a limit that
-    doubles with each one (4 s, 8 s, ... 15 min) and is never above `usual_s`. What the server has asked for, `asked_s`,
-    comes before that; the limit is then at least a quarter of it, or 15 min."""
+    In step, and when 24 tries have failed: `usual_s`, plus or minus a tenth. After a failure: random, up to a limit
+    that doubles with each one (4 s, 8 s, ... 15 min) and is never above `usual_s`. What the server has asked for,
+    `asked_s`, comes before that; the limit is then at least a quarter of it, or 15 min."""
     if not asked_s and not 0 < failures <= _TRIES_MAX:
         return interval_s(usual_s)
     least_s = asked_s or 0

@@ -1,11 +1,12 @@
 """What the agent's phases work on, handed to each of them."""
 
 from .record import Record
+from .runner import run
 from .schedule import Schedule
 
 
 class Settings:
-    """One attribute for each setting of `settings.TABLE`."""
+    """One attribute for each setting of `settings.TABLE`; the running release's `app` and `floor`."""
 
 
 class Link:
@@ -23,14 +24,25 @@ class Link:
 
 
 class Device:
-    """One thermometer: its board and console, its files below `root`, settings, record, schedule, link to the server."""
+    """One device: its board and console, its files below `root` and its release's below `release`, settings, record,
+    schedule, link to the server. To the product it is the agent, see docs/another-product.md."""
 
-    def __init__(self, board, console, root: str = "/") -> None:
+    def __init__(self, board, console, root: str = "/", release: str = "/release/") -> None:
         self.board = board
         self.console = console
         self.root = root
+        self.release = release
         self.settings = Settings()
         self.record = Record(root)
         self.schedule = Schedule()
         self.link = Link()
         self.server_date = ""  # Date header of the server's last answer
+
+    def report(self, property_id: str, value: object) -> None:
+        """Write one property of the thing at the server. AgentError when that fails."""
+        self.board.connect(self.settings.wifi)
+        run("gadgetkeeper.things", "write_property", self, property_id, value)
+
+    def wait(self, duration_ms: int) -> None:
+        """Sleep; the watchdog is kept quiet."""
+        self.board.wait(duration_ms)

@@ -1,9 +1,10 @@
-"""The device's life: a round of the agent, then measuring until the next one, for ever."""
+"""The device's life: a round of the agent, then the product until the next one, for ever."""
 
 import sys
 
 from micropython import const
 
+from . import errors  # noqa: F401  stays loaded: an error that one phase raises is judged in another
 from .console import Console
 from .device import Device
 from .runner import run
@@ -14,18 +15,19 @@ _OFTEN_IMPORTED = ("binascii", "json", "os", "struct", "time")
 
 
 def live(board, console=None, root: str = "/") -> None:
-    """Keep the firmware in step and let the thermometer measure in between. Does not return."""
+    """Keep the firmware in step and let the product run in between. Does not return."""
     device = Device(board, console or Console(), root)
     for name in _OFTEN_IMPORTED:
         sys.modules[name] = __import__(name)
     while True:
         try:
             wait_s = keep_in_step(device)
-            run("thermometer", "measure", device, wait_s)
+            run(device.settings.app, "run", device, wait_s)
+            board.note_health()
         except Exception as error:  # no memory, a damaged file: a fresh start mends more than staying here would
             device.console.say(f"{error} [{type(error).__name__}]; the board restarts in a minute")
             board.wait(_RESTART_MS)
-            board.reset()
+            board.restart()
 
 
 def keep_in_step(device) -> int:

@@ -16,7 +16,7 @@ class Version:
 
 
 class Running:
-    """What the chip says about the running firmware: its slot's label, its image's fingerprint, whether it is on trial."""
+    """What the chip says of the running release: its slot's label, its image's fingerprint, whether it is on trial."""
 
     def __init__(self, slot: str, image: str, on_trial: bool) -> None:
         self.slot = slot
@@ -25,33 +25,40 @@ class Running:
 
 
 class Pending:
-    """The update under way, written ahead of each of its steps. With an `etag`, its download can be resumed."""
+    """The update under way, written ahead of each of its steps. With a `head`, its download can be resumed."""
 
     def __init__(self, version_id: str, slot: str, attempts: int = 0, phase: str = DOWNLOAD) -> None:
         self.version_id = version_id
         self.slot = slot
         self.attempts = attempts
         self.phase = phase
-        self.image: str | None = None
+        self.image: str | None = None  # fingerprint of the release that is armed
+        self.head: str | None = None  # the download's first bytes, in hex, which are written last
         self.etag: str | None = None
         self.size_bytes: int | None = None
         self.error_code: str | None = None
 
 
 class Record:
-    """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it never
-    claims a firmware that does not run. `dirty` is True while flash does not hold it."""
+    """The agent's one record. What it claims to be installed is bound to a slot and to the image in it, so that it
+    never claims a firmware that does not run. `dirty` is True while flash does not hold it."""
 
     def __init__(self, root: str) -> None:
         self._root = root
         self.dirty = False
         self.thing_id: str | None = None
         self.api_key: str | None = None
+        self.server: str | None = None  # that has activated the thing
+        self.signed = False  # only signed releases are taken since
+        self.sensor_seen = False
         self.renamed = False
         self.version_id: str | None = None  # of the installed firmware, in the next two
         self.slot: str | None = None
         self.image: str | None = None
         self.confirmed = False
+        self.previous_id: str | None = None  # of the release in the other slot, the way back
+        self.previous_image: str | None = None
+        self.floor = 0  # no release with a lower number is installed any more
         self.quarantined: str | None = None  # Id of a version that has failed here
         self.outcome: dict | None = None  # of the last update, until the server has heard it
         self.pending: Pending | None = None

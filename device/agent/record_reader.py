@@ -1,13 +1,16 @@
-"""Reading the record from `/state.json`. Nothing in it is believed unchecked: a torn, empty or foreign file is no record,
-and a member that cannot be is left out."""
+"""Reading the record from `/state.json`. Nothing in it is believed unchecked: a torn, empty or foreign file is no
+record, and a member that cannot be is left out."""
 
 import json
+
+from micropython import const
 
 from .files import read_text
 from .identifiers import is_etag, is_id
 from .record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Record
 
 _BEYOND_CALENDAR_S = 1 << 31
+_HEAD_DIGITS = const(64)
 
 
 def read_record(root: str) -> Record:
@@ -21,11 +24,18 @@ def read_record(root: str) -> Record:
         return record
     record.thing_id = _id(members, "thingId")
     record.api_key = _id(members, "apiKey")
+    server = members.get("server")
+    record.server = server if isinstance(server, str) else None
+    record.signed = members.get("signed") is True
+    record.sensor_seen = members.get("sensorSeen") is True
     record.renamed = members.get("renamed") is True
     record.version_id = _id(members, "versionId")
     record.slot = _id(members, "slot")
     record.image = _id(members, "image")
     record.confirmed = members.get("confirmed") is True
+    record.previous_id = _id(members, "previousId")
+    record.previous_image = _id(members, "previousImage")
+    record.floor = _count(members, "floor") or 0
     record.quarantined = _id(members, "quarantined")
     record.time_s = _count(members, "time")
     outcome = members.get("verdict")
@@ -45,11 +55,12 @@ def _pending(members: object) -> "Pending | None":
     pending = Pending(version_id, slot, attempts, phase)
     pending.image = _id(members, "image")
     pending.error_code = _id(members, "code")
-    if phase == DOWNLOAD and "etag" in members:
-        pending.etag, pending.size_bytes = members["etag"], _count(members, "size")
-        if pending.image is None or pending.size_bytes is None or not is_etag(pending.etag):
-            return None
-    return None if phase != DOWNLOAD and pending.image is None else pending
+    if phase != DOWNLOAD:
+        return pending if pending.image else None
+    head, size_bytes = members.get("head"), _count(members, "size")
+    if is_id(head) and len(head) == _HEAD_DIGITS and size_bytes is not None and is_etag(members.get("etag")):
+        pending.head, pending.etag, pending.size_bytes = head, members["etag"], size_bytes
+    return pending
 
 
 def _id(members: dict, name: str) -> "str | None":

@@ -1,5 +1,5 @@
-"""Writing the record to `/state.json`, which is replaced as a whole (temporary file, then rename): a power cut leaves the
-old record or the new one."""
+"""Writing the record to `/state.json`, which is replaced as a whole (temporary file, then rename): a power cut leaves
+the old record or the new one."""
 
 import json
 import os
@@ -21,11 +21,17 @@ def _encode(record) -> dict:
     members = {
         "thingId": record.thing_id,
         "apiKey": record.api_key,
+        "server": record.server,
+        "signed": record.signed,
+        "sensorSeen": record.sensor_seen,
         "renamed": record.renamed,
         "versionId": record.version_id,
         "slot": record.slot,
         "image": record.image,
         "confirmed": record.confirmed,
+        "previousId": record.previous_id,
+        "previousImage": record.previous_image,
+        "floor": record.floor,
         "quarantined": record.quarantined,
         "verdict": record.outcome,
         "time": record.time_s,
@@ -39,6 +45,7 @@ def _encode(record) -> dict:
                 "attempts": pending.attempts,
                 "phase": pending.phase,
                 "image": pending.image,
+                "head": pending.head,
                 "etag": pending.etag,
                 "size": pending.size_bytes,
                 "code": pending.error_code,

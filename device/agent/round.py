@@ -12,7 +12,7 @@ def prepare(device) -> None:
     """Read record and settings, and join the network. AgentError when that fails."""
     if not device.record.dirty:  # otherwise flash does not hold what we know
         device.record = run("agent.record_reader", "read_record", device.root)
-    run("agent.settings", "load_settings", device.settings, device.root)
+    run("agent.settings", "load_settings", device)
     if not device.schedule.begun:
         device.schedule.begun = True
         if device.board.at_power_on():
@@ -27,9 +27,8 @@ def succeed(device) -> int:
 
 
 def fail(device, error: Exception) -> int:
-    """Print the error that ended a round, and return the seconds until the next one; 0 when another activation mends it.
-
-    MemoryError when only a restart can help."""
+    """Print the error that ended a round, and return the seconds until the next one: 0 when another activation mends
+    it. MemoryError when only a restart can help."""
     schedule = device.schedule
     # Nothing but another activation mends a dropped key, or a thing that the server has lost.
     if isinstance(error, AgentError) and error.code in ("key_dropped", "no_thing") and not schedule.reactivating:

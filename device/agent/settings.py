@@ -1,14 +1,16 @@
-"""The settings in `/config.json`, one table: what each is called, its default, its limits."""
+"""The settings, one table: what each is called, its default, its limits."""
 
 import json
 
 from micropython import const
 
-from .errors import PermanentError
+from .errors import PermanentError, RetryableError
 from .files import read_text
+from .runner import run
 
 _INTEGER_MAX = const(0x7FFFFFFF)  # beyond, MicroPython's calendar ends
 _KEYS_MAX = const(3)
+_ENOENT = const(2)
 
 
 def _are_digests(keys: list) -> bool:
@@ -35,6 +37,7 @@ class _Setting:
 
 
 TABLE = (
+    _Setting("product", "Thermometer"),
     _Setting("server", "http://api.gadgetkeeper.com"),
     _Setting("ca", ""),
     _Setting("wifi", []),
@@ -48,25 +51,65 @@ TABLE = (
     _Setting("check_interval_s", 3600, least=1),
     _Setting("onewire_pin", 4),
     _Setting("signing_keys", [], check=_are_digests),
+    _Setting("setup_password", ""),
+    _Setting("device_secret", ""),
 )
 
+# What a release may replace: whom to trust and how often to ask; nothing that is this one board's own
+RELEASE_SETTINGS = ("server", "ca", "signing_keys", "ntp", "report_interval_s", "check_interval_s")
 
-def load_settings(settings, root: str) -> None:
-    """Set an attribute of `settings` for each line of TABLE: from `config.json`, else its default. PermanentError when
-    the file is there but cannot be used; the settings before the wrong one are then in force."""
-    for setting in TABLE:
-        setattr(settings, setting.name, setting.default)
+
+def load_settings(device) -> None:
+    """Set an attribute of the device's settings for each line of TABLE: what the running release's manifest says, else
+    `/config.json`, else its default; and `app` and `floor`, which only the manifest says.
+
+    Settings never fail open: PermanentError when a file is there but cannot be used, or no longer names the server or
+    the keys that this thing was activated with. All settings then stay as they were; before the first time they are the
+    defaults, but no server is known."""
+    settings, record = device.settings, device.record
+    values = {setting.name: setting.default for setting in TABLE}
+    values["app"], values["floor"] = "thermometer", 0
+    if not settings.__dict__:
+        _apply(settings, values)
+        settings.server = ""  # nothing is sent before it is known where to
+    given = _given(device)
     try:
-        given = json.loads(read_text(root + "config.json"))
-    except OSError:
-        return
+        manifest = run("agent.manifest", "parse_manifest", read_text(device.release + "manifest.json"))
+        given.update(manifest.settings)
+        given["app"], given["floor"] = manifest.app, manifest.floor
+    except OSError as error:
+        if error.errno != _ENOENT:  # without one: a board that the agent has been deployed to
+            raise RetryableError("unreadable", "manifest.json", error)
+    values.update(given)
+    if record.api_key and "server" not in given and values["server"] != record.server:
+        raise PermanentError("config_gone", "server")
+    if record.signed and not values["signing_keys"]:
+        raise PermanentError("config_gone", "signing_keys")
+    _apply(settings, values)
+
+
+def _apply(settings, values: dict) -> None:
+    for name in values:
+        setattr(settings, name, values[name])
+
+
+def _given(device) -> dict:
+    """Return what `/config.json` says."""
+    try:
+        given = json.loads(read_text(device.root + "config.json"))
+    except OSError as error:
+        if error.errno != _ENOENT:
+            raise RetryableError("unreadable", "/config.json", error)
+        return {}
     except ValueError:
         given = None
     if not isinstance(given, dict):
         raise PermanentError("no_config")
+    values = {}
     for setting in TABLE:
-        value = given.get(setting.name, setting.default)
-        if not setting.accepts(value):
-            # The value is not shown: it may be a password in the wrong place.
-            raise PermanentError("bad_config", setting.name)
-        setattr(settings, setting.name, value)
+        if setting.name in given:
+            if not setting.accepts(given[setting.name]):
+                # The value is not shown: it may be a password in the wrong place.
+                raise PermanentError("bad_config", setting.name)
+            values[setting.name] = given[setting.name]
+    return values

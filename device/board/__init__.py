@@ -11,26 +11,26 @@ _SLICE_MS = const(1000)
 
 
 class Board:
-    """The hardware as the agent and the product use it. `watchdog` is the one that boot.py has armed for a trial."""
+    """The hardware as the agent and the product use it. boot.py has armed the `watchdog`, and knows of a trial."""
 
     Partition = Partition
 
-    def __init__(self, watchdog=None) -> None:
+    def __init__(self, watchdog=None, on_trial: bool = False) -> None:
         self._watchdog = watchdog
-        self._trial_over = False
+        self._on_trial = on_trial
 
     def on_trial(self) -> bool:
-        """Return True while a watchdog runs that `feed` does not reach: the firmware has two minutes to prove itself."""
-        return self._watchdog is not None and not self._trial_over
+        """Return True while the release has to prove itself, within the two minutes of a watchdog that is not fed."""
+        return self._on_trial
 
     def end_trial(self) -> None:
-        """From now on let `feed` keep a watchdog quiet that was armed for a trial."""
-        self._trial_over = True
+        """From now on let `feed` keep the watchdog quiet."""
+        self._on_trial = False
         self.feed()
 
     def feed(self) -> None:
         """Tell the watchdog, if one is armed, that the program still moves."""
-        if self._watchdog and self._trial_over:
+        if self._watchdog and not self._on_trial:
             self._watchdog.feed()
 
     def wait(self, duration_ms: int) -> None:
@@ -40,14 +40,23 @@ class Board:
             time.sleep_ms(min(duration_ms, _SLICE_MS))
             duration_ms -= _SLICE_MS
 
-    def reset(self) -> None:
-        """Restart the chip, through the boot loader. Does not return."""
+    def restart(self) -> None:
+        """Restart the chip, through the boot loader; boot.py counts it until `note_health`. Does not return."""
         machine.reset()
+
+    def reset(self) -> None:
+        """Restart the chip for a good reason, which boot.py does not count. Does not return."""
+        self.note_health()
+        machine.reset()
+
+    def note_health(self) -> None:
+        """Tell boot.py that this release works: it has come through a round, and the product's time after it."""
+        machine.RTC().memory(b"")
 
     def at_power_on(self) -> bool:
         """Return True when the board has just got its power, as a whole town's boards may after a black-out; not in a
         trial, whose time is short."""
-        return self._watchdog is None and machine.reset_cause() == machine.PWRON_RESET
+        return not self._on_trial and machine.reset_cause() == machine.PWRON_RESET
 
     def rtc(self):
         """Return the chip's clock, a machine.RTC."""

@@ -19,7 +19,12 @@ def activate(device, serial: str) -> None:
     record = device.record
     same = thing_id == record.thing_id  # what was done for another thing counts no more
     record.save(
-        thing_id=thing_id, api_key=api_key, renamed=same and record.renamed, confirmed=same and record.confirmed
+        thing_id=thing_id,
+        api_key=api_key,
+        server=device.settings.server,
+        signed=bool(device.settings.signing_keys),
+        renamed=same and record.renamed,
+        confirmed=same and record.confirmed,
     )
 
 
@@ -43,9 +48,9 @@ def current_version(device) -> "Version | None":
         raise
 
 
-def confirm(device, version: Version) -> None:
+def confirm(device, version_id: str) -> None:
     """Tell the server that the thing now runs this version, and save that it knows."""
-    call(device, "confirm version", version=version.id).close()
+    call(device, "confirm version", version=version_id).close()
     device.record.save(confirmed=True)
 
 

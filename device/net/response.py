@@ -23,8 +23,8 @@ _CHUNK_SIZE_DIGITS = const(8)
 
 
 class Response:
-    """The response on the non-blocking connection `raw`: `status_code`, the few `headers` that are looked at (lower-case
-    names), and the body. With a `link`, a connection that can be used again is left there."""
+    """The response on the non-blocking connection `raw`: `status_code`, the few `headers` that are looked at
+    (lower-case names), and the body. With a `link`, a connection that can be used again is left there."""
 
     def __init__(self, raw, link=None) -> None:
         self.status_code = 0

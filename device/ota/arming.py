@@ -1,6 +1,7 @@
 """The last steps before the reset: check the image as it lies on flash, and have the boot loader try it.
 
-`update` is an `update.Update`, see `plan`.
+The boot loader takes any slot with a sound hash when the chosen one is damaged. So an image's first bytes are held back
+while it is written, and programmed only when it has passed every check. `update` is an `update.Update`, see `plan`.
 """
 
 from agent.errors import AgentError, RetryableError
@@ -12,8 +13,10 @@ _HEADER_BYTES = const(288)  # what the header check needs
 
 
 def check_and_arm(update, size_bytes: "int | None") -> None:
-    """Check the image in the slot, arm it, and reset the board into its trial. `size_bytes` is how many were written, None when only the image itself
-    can tell. AgentError when it may not run here, or the chip's own check refuses it."""
+    """Check the image in the slot, arm it, and reset the board into its trial.
+
+    `size_bytes` is how many were written, None when only the image itself can tell. AgentError when it may not run
+    here, or the chip's own check refuses it."""
     try:
         _check(update, size_bytes)
         _arm(update)
@@ -25,20 +28,27 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
 
 def _check(update, size_bytes: "int | None") -> None:
     # What should still be there from another time need not be: the board may have been flashed by cable since.
-    expected = update.device.record.pending.image
-    if expected and expected != update.slot.fingerprint():
+    begun = update.device.record.pending
+    if begun.image and begun.image != update.slot.fingerprint():
         raise RetryableError("wrong_hash")
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
     run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
+    run("ota.bundle", "check_bundle", update, head)
 
 
 def _arm(update) -> None:
-    pending = update.pending
+    slot, pending = update.slot, update.pending
+    if slot.held_back:
+        try:
+            slot.program(0, slot.held_back)
+        except OSError as error:
+            raise RetryableError("flash_failed", slot.label, error)
+        slot.held_back = None
     # The attempt is counted before it is made: a boot that never comes back must count, too.
     pending.attempts += 1
     pending.phase = ARMED
-    pending.image, pending.etag, pending.size_bytes = update.slot.fingerprint(), None, None
+    pending.image, pending.head, pending.etag, pending.size_bytes = slot.fingerprint(), None, None, None
     update.device.record.write_ahead(pending, quarantined=None)
-    run("ota.slots", "arm", update.device.board.Partition, update.slot)
+    run("ota.slots", "arm", update.device.board.Partition, slot)

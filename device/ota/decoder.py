@@ -10,8 +10,8 @@ def open_body(response):
     """Return the response's body as RawBody or `json_decoder.JsonBody`, which have in common:
 
     `readinto(view)` fills the view with the image's next bytes and returns how many, fewer only at the end; then
-    `finish()` reads what follows the image. `size_bytes` is what it will give at most, None when the server did not say;
-    `surplus_bytes` is how much lower the truth may be."""
+    `finish()` reads what follows the image. `size_bytes` is what it will give at most, None when the server did not
+    say; `surplus_bytes` is how much lower the truth may be."""
     length = response.headers.get("content-length", "")
     length_bytes = int(length) if length.isdigit() else None
     if "octet-stream" in response.headers.get("content-type", "").lower():

@@ -6,16 +6,11 @@ does not fit it, while Python would spend more time on it than on the hash that 
 """
 
 import hashlib
-import struct
 
 from agent.errors import PermanentError, RetryableError
 from agent.runner import run
 from micropython import const
 
-_HEADER_BYTES = const(24)
-_SEGMENTS_AT = const(1)
-_SEGMENT_HEADER_BYTES = const(8)
-_SEGMENT_LENGTH_AT = const(4)
 _CHECKSUM_ALIGNMENT = const(16)
 _HASH_BYTES = const(32)
 _SECTOR_BYTES = const(4096)
@@ -33,7 +28,10 @@ def check_image(slot, size_bytes: "int | None", trusted: "list[str]") -> None:
         if size_bytes > limit_bytes:
             raise PermanentError("image_too_big", limit_bytes)
         limit_bytes = size_bytes
-    hash_at = _segments_end(slot, limit_bytes) // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT
+    segments_end = slot.segments_end(limit_bytes)
+    if segments_end is None:
+        raise RetryableError("truncated", "segments")
+    hash_at = segments_end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT
     end = hash_at + _HASH_BYTES
     if end > limit_bytes:
         raise RetryableError("truncated", "hash")
@@ -64,22 +62,3 @@ def _sha256(slot, end: int, view: memoryview) -> bytes:
         slot.read(at, part)
         digest.update(part)
     return digest.digest()
-
-
-def _segments_end(slot, limit_bytes: int) -> int:
-    """Return where the image's last segment ends. RetryableError when that is beyond `limit_bytes`."""
-    header = bytearray(_SEGMENT_HEADER_BYTES)
-    slot.read(0, header)
-    at = _HEADER_BYTES
-    for _ in range(header[_SEGMENTS_AT]):
-        if at + _SEGMENT_HEADER_BYTES > limit_bytes:
-            break
-        slot.read(at, header)
-        length = struct.unpack_from("<I", header, _SEGMENT_LENGTH_AT)[0]
-        if length & 3:
-            raise RetryableError("bad_segment", length)
-        at += _SEGMENT_HEADER_BYTES + length
-    else:
-        if at <= limit_bytes:
-            return at
-    raise RetryableError("truncated", "segments")

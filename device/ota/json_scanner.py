@@ -19,7 +19,7 @@ _CLOSE = const(0x7D)
 class JsonScanner:
     """A position in the text of `response`; the buffer `view` holds it from `at` to `end`; `count` bytes were read.
 
-    `room_bytes` is how much text may follow. RetryableError when the text breaks off, or is not JSON with a firmware."""
+    `room_bytes` is how much text may follow. RetryableError when the text breaks off, or is no JSON with a firmware."""
 
     room_bytes = _SURROUNDING_MAX_BYTES
 
@@ -31,7 +31,7 @@ class JsonScanner:
         self.count = 0
 
     def find_firmware(self) -> bool:
-        """Go behind the firmware's opening quote. Return True when it is a member of an object, False when it is all."""
+        """Go behind the firmware's opening quote. Return True when an object holds it, False when it is all."""
         byte = self._next_visible()
         if byte == _QUOTE:
             return False

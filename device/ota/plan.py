@@ -1,9 +1,11 @@
 """The plan of an update: where the firmware goes, and what of it is there already."""
 
+import binascii
+
 from agent.record import DOWNLOAD, Pending, Version
 from micropython import const
 
-from .slot import SECTOR_BYTES, Slot
+from .slot import HELD_BACK_BYTES, SECTOR_BYTES, Slot
 from .slots import Slots
 from .update import Download, Update
 
@@ -24,16 +26,21 @@ def plan(device, target: Version) -> Update:
         update.say("needs no signature: /config.json has no signing_keys")
     if not begun or begun.phase == DOWNLOAD:
         update.download = Download()
-        if begun and begun.etag and begun.slot == slot.label and begun.image == slot.fingerprint():
-            offset = _resume_at(slot, begun.size_bytes)
-            update.download = Download(offset, begun.size_bytes, begun.etag)
+        if begun and begun.head and begun.slot == slot.label:
+            update.download = Download(_resume_at(slot, begun.size_bytes), begun.size_bytes, begun.etag)
+            slot.held_back = binascii.unhexlify(begun.head)
     return update
 
 
 def _resume_at(slot: Slot, size_bytes: int) -> int:
-    """Return the byte where an interrupted download of `size_bytes` goes on: the start of the last sector begun."""
+    """Return the byte where an interrupted download of `size_bytes` goes on: the start of the last sector begun.
+
+    0 when the image's first bytes are on flash: then it was whole, and what is written now could boot unchecked."""
     probe = bytearray(_PROBE_BYTES)
     blank = b"\xff" * _PROBE_BYTES
+    slot.read(0, probe)
+    if probe[:HELD_BACK_BYTES] != blank[:HELD_BACK_BYTES]:
+        return 0
     at = SECTOR_BYTES
     size_bytes = min(size_bytes, slot.size_bytes)
     while at < size_bytes:

@@ -1,15 +1,17 @@
 """Bringing the firmware from the server's response into the free slot. `update` is an `update.Update`, see `plan`."""
 
-from agent.errors import AgentError
+from agent.errors import AgentError, PermanentError
 from agent.runner import Next, run
 from micropython import const
 
 _HEADER_BYTES = const(288)  # what the header check needs
+_SECTOR_BYTES = const(4096)
+_HELD_BACK_BYTES = const(32)
 _PARTIAL_CONTENT = const(206)
 
 
 def receive(update, response, body) -> Next:
-    """Write the firmware in the response's body into the slot, if its header may run here; how many bytes, see `writer.write`.
+    """Have the firmware in the response's body written into the slot, if its header may run here, see `writer.write`.
 
     AgentError when it may not, the body breaks off, or the flash fails."""
     head = memoryview(bytearray(_HEADER_BYTES))
@@ -24,10 +26,18 @@ def receive(update, response, body) -> Next:
         least_bytes = size_bytes if size_bytes and not body.surplus_bytes else 0
         try:
             run("ota.header", "check_header", update, head, least_bytes)
+            if size_bytes and not body.surplus_bytes:
+                _check_signature_fits(update, size_bytes)
         except AgentError as error:
             update.refuse(error)
         end = _write_ahead(update, head, etag, size_bytes)
     return Next("ota.writer", "write", update, body, head, offset, end, size_bytes)
+
+
+def _check_signature_fits(update, size_bytes: int) -> None:
+    """Refuse what cannot be signed by its size: a signature makes an image whole sectors long."""
+    if update.device.settings.signing_keys and size_bytes % _SECTOR_BYTES:
+        raise PermanentError("no_signature")
 
 
 def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> "int | None":
@@ -35,8 +45,9 @@ def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> 
 
     Return where the firmware certainly ends, None when that is not known; its download can then be resumed."""
     pending = update.pending
+    update.slot.held_back = bytes(head[:_HELD_BACK_BYTES])
     if run("agent.identifiers", "is_etag", etag):
-        pending.image, pending.etag, pending.size_bytes = update.slot.fingerprint(head), etag, size_bytes
+        pending.head, pending.etag, pending.size_bytes = update.slot.held_back.hex(), etag, size_bytes
     update.device.record.write_ahead(pending, quarantined=None)
     return pending.size_bytes
 

@@ -7,6 +7,7 @@ back and checked; the new version's Id is stored only once the new firmware runs
 
 from agent.errors import AgentError, PermanentError
 from agent.record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Running
+from agent.runner import run
 from micropython import const
 
 from .slots import Slots
@@ -26,7 +27,8 @@ def reconcile(device) -> Running:
         except OSError:  # the record is of another board, or of another partition table
             record.save(pending=None)
     if not running.on_trial:
-        settle_update(record, slots, running)
+        run("ota.traces", "heed", device, slots, running)
+        settle_update(device, slots, running)
         device.board.end_trial()
     return running
 
@@ -55,16 +57,27 @@ def outcome(pending: Pending, phase: str) -> dict:
     return {"phase": phase, "versionId": pending.version_id, "attempt": pending.attempts, "code": code}
 
 
-def settle_update(record, slots: Slots, running: Running) -> None:
-    """Bring the record in line with a firmware that runs for good."""
+def settle_update(device, slots: Slots, running: Running) -> None:
+    """Bring the record in line with a release that runs for good."""
+    record = device.record
     pending = record.pending
     if is_armed(pending, running):
         # The new firmware has proven itself, before this start or just now.
-        claim_installed(record, running, pending.version_id, outcome(pending, "installed"))
+        record.save(
+            version_id=pending.version_id,
+            slot=running.slot,
+            image=running.image,
+            confirmed=False,
+            outcome=outcome(pending, "installed"),
+            pending=None,
+            previous_id=record.version_id,
+            previous_image=record.image,
+            floor=max(record.floor, device.settings.floor),
+            signed=bool(device.settings.signing_keys),
+        )
         return
     if record.image is not None and not is_installed(record, running):
-        # Another firmware than the record's, say flashed by cable: its version is not known.
-        claim_installed(record, running, None, record.outcome, pending)
+        claim_unknown(record, running)
     if not pending:
         return
     if pending.phase == ARMED and slots.failed(pending.slot):
@@ -74,16 +87,9 @@ def settle_update(record, slots: Slots, running: Running) -> None:
         give_up(record, pending)
 
 
-def claim_installed(record, running: Running, version_id, result=None, pending=None) -> None:
-    """Save that this version runs, not confirmed yet; None when its Id is not known."""
-    record.save(
-        version_id=version_id,
-        slot=running.slot,
-        image=running.image,
-        confirmed=False,
-        outcome=result,
-        pending=pending,
-    )
+def claim_unknown(record, running: Running) -> None:
+    """Save that another release runs than the record's, say one flashed by cable: its version is not known."""
+    record.save(version_id=None, slot=running.slot, image=running.image, confirmed=False)
 
 
 def record_refusal(record, pending, error: AgentError) -> None:
@@ -95,7 +101,7 @@ def record_refusal(record, pending, error: AgentError) -> None:
         give_up(record, pending)
         return
     # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
-    pending.phase, pending.image, pending.etag, pending.size_bytes = DOWNLOAD, None, None, None
+    pending.phase, pending.image, pending.head, pending.etag = DOWNLOAD, None, None, None
     record.write_ahead(pending, outcome=outcome(pending, "download"))
 
 

@@ -27,6 +27,14 @@ _OTADATA_RECORD_BYTES = const(32)
 _BLANK_SEQUENCE = const(0xFFFFFFFF)
 
 
+class OtadataRecord:
+    """What otadata says of a slot: the sequence number that chose it, and how that went."""
+
+    def __init__(self, sequence: int, state: int) -> None:
+        self.sequence = sequence
+        self.state = state
+
+
 class Slots:
     """This board's slots. `partition` is `esp32.Partition`; `running` is the slot this firmware runs from.
 
@@ -60,16 +68,21 @@ class Slots:
 
     def state(self, slot: Slot) -> "int | None":
         """Return the state in the newest otadata record that names `slot`; None when no record does."""
+        newest = self.newest(slot)
+        return newest.state if newest else None
+
+    def newest(self, slot: Slot) -> "OtadataRecord | None":
+        """Return the newest otadata record that names `slot`; None when no record does."""
         found = None
-        newest = 0
         record = bytearray(_OTADATA_RECORD_BYTES)
         for sector in range(_OTADATA_SECTORS):
             self._otadata.readblocks(sector, record, 0)
             sequence, _, state, crc = struct.unpack(_OTADATA_RECORD, record)
             if sequence == _BLANK_SEQUENCE or crc != binascii.crc32(record[:4], 0xFFFFFFFF):
                 continue
-            if sequence > newest and (sequence - 1) % self._count == slot.subtype - _FIRST_OTA_SUBTYPE:
-                newest, found = sequence, state
+            names_slot = (sequence - 1) % self._count == slot.subtype - _FIRST_OTA_SUBTYPE
+            if names_slot and (found is None or sequence > found.sequence):
+                found = OtadataRecord(sequence, state)
         return found
 
     def failed(self, label: str) -> bool:

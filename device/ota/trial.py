@@ -1,23 +1,23 @@
-"""A new firmware's one boot to prove itself."""
+"""A new release's one boot to prove itself."""
 
 from agent.record import Running
 from agent.runner import run
 
-from .reconcile import claim_installed, is_armed, is_installed, settle_update
+from .reconcile import claim_unknown, is_armed, is_installed, settle_update
 from .slots import Slots
 
 
 def prove(device, running: Running) -> None:
-    """End the trial of the running firmware, which has reached the server, with success: it can measure as well.
+    """End the trial of the running release with success: its slot is whole.
 
-    RetryableError when it cannot, or when the mark did not stick; the trial then goes on until its time is up."""
-    run("thermometer", "read_celsius", device)
+    AgentError when it is not, or when the mark did not stick; the trial then goes on until its time is up."""
     record = device.record
     slots = Slots(device.board.Partition)
+    run("ota.image", "check_image", slots.running, None, device.settings.signing_keys)
     slots.mark_valid()
-    is_known = is_installed(record, running) or is_armed(record.pending, running)
-    if not is_known:
+    run("ota.traces", "heed", device, slots, running)
+    if not is_installed(record, running) and not is_armed(record.pending, running):
         # The record of this update is lost. The server cannot know either what has not been confirmed yet.
-        claim_installed(record, running, None, record.outcome, record.pending)
-    settle_update(record, slots, running)
+        claim_unknown(record, running)
+    settle_update(device, slots, running)
     device.board.end_trial()

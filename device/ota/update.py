@@ -7,7 +7,7 @@ from .slot import Slot
 
 
 class Download:
-    """What to ask the server for: the firmware from byte `offset` on, of `size_bytes`, if it is still that of `etag`."""
+    """What to ask for: the firmware from byte `offset` on, of `size_bytes`, if it is still the one of `etag`."""
 
     def __init__(self, offset: int = 0, size_bytes: int = 0, etag: str = "") -> None:
         self.offset = offset

@@ -10,21 +10,24 @@ from agent.runner import Next
 from micropython import const
 
 _SECTOR_BYTES = const(4096)
+_HELD_BACK_BYTES = const(32)
 _BUFFER_BYTES = const(2048)  # half a sector: many heaps have no 4 KiB in one piece, and it is hardly slower
 
 
 def write(update, body, head, at: int, end: "int | None", size_bytes: "int | None") -> Next:
     """Write `head`, and what follows it in `body`, from byte `at` of the update's slot on.
 
-    What follows, `decoder.finish`, returns where it ends; more than the slot's size for a firmware that is larger than it. A sector is erased before it
-    is written; with `end`, where the file certainly ends, the next one is erased then; `size_bytes` is for the progress
-    bar. RetryableError when the body breaks off or the flash fails."""
+    What follows, `decoder.finish`, returns where it ends; more than the slot's size for a firmware that is larger than
+    it. A sector is erased before it is written; with `end`, where the file certainly ends, the next one is erased then;
+    `size_bytes` is for the progress bar. RetryableError when the body breaks off or the flash fails."""
     slot, device = update.slot, update.device
     title = f"[4/5] firmware {update.target.name} into {slot.label}"
     view = memoryview(bytearray(_BUFFER_BYTES))
     size = len(view)
     count = len(head)
     view[:count] = head
+    if at == 0:
+        view[:_HELD_BACK_BYTES] = b"\xff" * _HELD_BACK_BYTES  # see `arming`
     count += body.readinto(view[count:])
     ahead_bytes = 0 if end is None else _SECTOR_BYTES
     erase_at = at

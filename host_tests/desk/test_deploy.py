@@ -52,8 +52,8 @@ def _compiled(version):
 def nearly_new():
     """A board's agent that lacks three files and has one too much."""
     files = dict(_compiled(VERSION))
-    del files["/board.mpy"]
-    return {**files, **OWN, **OLD, "/thermometer.py": b"raise RuntimeError('stale')\n"}
+    del files["/release/board/__init__.mpy"]
+    return {**files, **OWN, **OLD, "/release/thermometer.py": b"raise RuntimeError('stale')\n"}
 
 
 def deploy(url, *options):
@@ -75,17 +75,32 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
 @pytest.mark.vm
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tmp_path, capsys, tool):
-    former = {"/gadgetkeeper/gone.py": b"", "/gadgetkeeper/api.mpy.part": b"M\x06", "/agent.py": b""}
-    source = {path: content for path, content in agent.source_files().items() if "/gadgetkeeper/" not in path}
+    former = {"/release/ota/gone.py": b"", "/release/gone/gone.mpy": b"", "/release/net/head.mpy.part": b"M\x06"}
+    source = {path: content for path, content in agent.source_files().items() if "/net/" in path}
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), **OWN, **source, **former})
     with repl.running(twin) as board:
         assert deploy(board.url, "--tool", tool) == 0
         said = capsys.readouterr().out
-        assert "written: /agent.mpy" not in said and "/board.mpy, /main.py" in said
+        assert "written: /boot.py, /main.py, /release/board/__init__.mpy\n" in said
         first = twin.files()
         assert deploy(board.url, "--tool", tool) == 0
     assert "written: nothing" in capsys.readouterr().out
     assert first == twin.files() == {**_compiled(VERSION), **OWN}
+
+
+@pytest.mark.vm
+def test_agent_of_0_1_is_replaced_and_leaves_nothing(tmp_path, capsys):
+    """Its modules lay in the root: one that stayed could be imported for a new one."""
+    former = ("agent.mpy", "board.mpy", "life.py", "thermometer.mpy", "main.mpy", "gadgetkeeper/api.mpy", "boot.py")
+    former = {f"/{name}": b"raise RuntimeError('stale')\n" for name in (*former, "gadgetkeeper/errors.txt", "main.py")}
+    users = {"/board_notes.txt": b"a user's own", "/lib/agent.mpy": b"a user's own", "/agents.py": b"a user's own"}
+    twin = make_board(tmp_path / "flash.bin", {**former, **OWN, **users})
+    with repl.running(twin) as board:
+        assert deploy(board.url) == 0
+        with Board(board.url) as left:
+            assert "gadgetkeeper" not in left.run("import os; print(os.listdir('/'))")
+    assert twin.files() == {**_compiled(VERSION), **OWN, **users}
+    assert "removed: /agent.mpy, /board.mpy, /gadgetkeeper/api.mpy" in capsys.readouterr().out
 
 
 @pytest.mark.vm
@@ -102,11 +117,14 @@ def test_a_board_behind_rfc2217_is_a_board(tmp_path, tool):
 
 @pytest.mark.vm
 def test_source_replaces_the_compiled_agent(tmp_path, capsys):
-    twin = make_board(tmp_path / "flash.bin", {**agent.source_files(), **_compiled(VERSION), **OWN})
+    """Both forms do not fit a board's file system: the old one goes first, if that is said."""
+    before = {**_compiled(VERSION), **OWN, "/main.py": b""}
+    twin = make_board(tmp_path / "flash.bin", before)
     with repl.running(twin) as board:
-        assert deploy(board.url, "--source") == 0
+        assert deploy(board.url, "--source") == 1
+        assert "FORCE=1" in capsys.readouterr().err and twin.files() == before
+        assert deploy(board.url, "--source", "--force") == 0
     assert twin.files() == {**agent.source_files(), **OWN}
-    assert "written: /main.py\n" in capsys.readouterr().out
 
 
 @pytest.mark.vm
@@ -131,7 +149,7 @@ def test_a_line_that_damages_is_noticed_before_anything_is_changed(tmp_path, cap
     with repl.running(twin) as board:
         line = Line(board.url, turns=(b"more('TQYA", b"more('TQYB"))
         assert deploy(line.url) == 1
-    assert "/board.mpy arrived damaged" in capsys.readouterr().err
+    assert "/release/board/__init__.mpy arrived damaged" in capsys.readouterr().err
     assert {path: content for path, content in twin.files().items() if not path.endswith(".part")} == before
 
 
@@ -163,7 +181,7 @@ def test_a_board_without_two_ota_slots_is_refused_unless_forced(tmp_path, capsys
 @pytest.mark.parametrize("is_foreseen", [True, False])
 def test_a_full_board_is_left_as_it_is(tmp_path, capsys, monkeypatch, is_foreseen):
     if not is_foreseen:
-        monkeypatch.setattr("tools.deploy.deploy._check_space", lambda facts, new: None)
+        monkeypatch.setattr("tools.deploy.deploy._fits", lambda facts, new: True)
     twin = make_board(tmp_path / "flash.bin", nearly_new())
     with repl.running(twin) as board:
         with Board(board.url) as full:
@@ -267,15 +285,15 @@ def test_package_json_lists_the_agents_files():
 @pytest.mark.vm
 def test_mip_installs_the_package_where_the_board_starts(tmp_path):
     (tmp_path / "device").mkdir()
-    urls = [["boot.py", "boot.py"], ["gadgetkeeper/retry.py", "device/retry.py"]]
+    urls = [["boot.py", "boot.py"], ["release/agent/backoff.py", "device/backoff.py"]]
     (tmp_path / "package.json").write_text(json.dumps({"urls": urls}))
     (tmp_path / "boot.py").write_bytes(b"boot = 1\n")
-    (tmp_path / "device" / "retry.py").write_bytes(b"retry = 1\n")
+    (tmp_path / "device" / "backoff.py").write_bytes(b"backoff = 1\n")
     twin = make_board(tmp_path / "flash.bin", {})
     with repl.running(twin) as board:
         command = [sys.executable, "-m", "mpremote", "connect", board.url, "mip", "install", "--target", "/"]
         subprocess.run([*command, str(tmp_path / "package.json")], check=True, timeout=20, capture_output=True)
-    assert twin.files() == {"/boot.py": b"boot = 1\n", "/gadgetkeeper/retry.py": b"retry = 1\n"}
+    assert twin.files() == {"/boot.py": b"boot = 1\n", "/release/agent/backoff.py": b"backoff = 1\n"}
 
 
 @pytest.mark.vm

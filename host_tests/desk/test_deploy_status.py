@@ -54,7 +54,7 @@ def words(**parts):
 
 @pytest.mark.vm
 def test_a_boards_facts_are_said_and_the_thermometer_goes_on(tmp_path, capsys):
-    twin = make_board(tmp_path / "flash.bin", {**OWN, **ALIVE, "/gadgetkeeper/api.mpy": b"M\x06"})
+    twin = make_board(tmp_path / "flash.bin", {**OWN, **ALIVE, "/release/ota/plan.mpy": b"M\x06"})
     with repl.running(twin) as board:
         before = twin.files()
         assert main(["status", "--port", board.url]) == 0
@@ -105,14 +105,15 @@ def test_no_secret_leaves_the_board(tmp_path, capsys):
     "files, sentences",
     [
         ({"/state.json": b"{}", "/config.json": b"{}"}, ["without an API key", "the default", "no network given"]),
+        ({"/gadgetkeeper/api.mpy": b""}, ["of version 0.1"]),
         ({}, ["/serial.txt is missing", "not activated yet", "the defaults", "none on this board"]),
         (
             {
                 "/serial.txt": b"\xff\xfe",
                 "/state.json": b'{"thing',
                 "/config.json": b"[]",
-                "/gadgetkeeper/api.py": b"",
-                "/gadgetkeeper/api.mpy": b"",
+                "/release/ota/plan.py": b"",
+                "/release/ota/plan.mpy": b"",
             },
             ["does not hold one", "/state.json is not readable", "/config.json is not readable", "lie there twice"],
         ),

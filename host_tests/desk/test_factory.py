@@ -137,7 +137,7 @@ def test_the_table_ends_with_the_md5_that_the_boot_loader_checks():
 
 def test_agent_is_compiled_for_the_images_micropython(make):
     files = factory.read_files(made(make))
-    assert files["/main.py"] == agent.MAIN and "/boot.py" in files
+    assert files["/main.py"] == agent.MAIN.read_bytes() and "/boot.py" in files
     assert {path: files[path] for path in files if path.endswith(".mpy")} == {
         path: content for path, content in agent.compiled_files("1.27.0").items() if path.endswith(".mpy")
     }

@@ -35,10 +35,10 @@ def test_fleet_comes_in_step_and_only_with_jitter_soon(tmp_path):
 def test_fleet_that_does_not_come_in_step_is_a_failure(tmp_path):
     device = tmp_path / "device"
     subprocess.run(["cp", "-r", DEVICE, device], check=True)
-    retry = device / "gadgetkeeper" / "retry.py"
-    text = retry.read_text()
+    backoff = device / "agent" / "backoff.py"
+    text = backoff.read_text()
     assert "random.randrange(limit_s)" in text
-    retry.write_text(text.replace("random.randrange(limit_s)", "limit_s"))
+    backoff.write_text(text.replace("random.randrange(limit_s)", "limit_s"))
     done = fleet("--n", 60, "--device", device)
     assert done.returncode == 1 and "never came in step" in done.stdout, done.stdout + done.stderr
 

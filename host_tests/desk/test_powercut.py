@@ -52,14 +52,6 @@ def test_violation_is_status_1_and_says_how_to_play_that_cut_again(tmp_path):
     assert again.stdout.splitlines()[-1].startswith("violated: "), again.stdout
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
-def test_mistake_of_the_list_can_still_be_made(mutant, tmp_path):
-    mutants.copy_with(mutant, tmp_path)
-    made = (tmp_path / mutant.file).read_text()
-    compile(made, mutant.file, "exec")
-    assert made != (mutants.ROOT / mutant.file).read_text()
-
-
 @pytest.mark.parametrize(
     "arguments",
     [["--cut", "5:torn"], ["--cut", "x:torn", "--story", "update"], ["--image-bytes", "1"], ["--story", "x"]],

@@ -1,6 +1,7 @@
 """What is wrong at the device or the server gives one clear line, loses nothing, and the thermometer runs."""
 
 import base64
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,11 +50,8 @@ class Script:
                 if script.length:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                if self.close_connection is not None:
-                    try:
-                        self.wfile.write(body)
-                    except OSError:  # the device has heard enough
-                        return
+                with contextlib.suppress(OSError):  # the device may have heard enough
+                    self.wfile.write(body)
 
             def log_message(self, *arguments) -> None:
                 pass

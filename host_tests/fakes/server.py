@@ -1,6 +1,7 @@
 """A server that really listens, keeps what it is told, and answers by script."""
 
 import contextlib
+import queue
 import socket
 import ssl
 import struct
@@ -33,6 +34,7 @@ class Server:
         self._greet = greet  # misbehave before a request, or TLS, has been heard
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._said: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -44,6 +46,10 @@ class Server:
             self.scripts = list(scripts)
             self.heard = []
             self.connections = 0
+
+    def wait_until_said(self) -> None:
+        """Wait until a script has been played up to its HOLD or NEXT, or to the connection's end."""
+        self._said.get(timeout=HOLD_S)
 
     def close(self) -> None:
         """Stop listening and end all connections."""
@@ -86,6 +92,7 @@ class Server:
         finally:
             self._open.discard(connection)
             connection.close()
+            self._said.put(None)
 
     def _answer(self, connection: socket.socket) -> bool:
         """Play one script; True when another request may follow on the same connection."""
@@ -104,11 +111,13 @@ class Server:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
             elif act == HOLD:
+                self._said.put(None)
                 while connection.recv(65536):
                     pass
             elif act == UNWRAP:
                 connection.unwrap()
             elif act == NEXT:
+                self._said.put(None)
                 return True
             else:
                 time.sleep(act)

@@ -1,7 +1,6 @@
 """Whatever a server does: one of the agent's own errors or the whole answer, soon, in little memory, and then again."""
 
 import json
-import time
 
 import pytest
 
@@ -9,9 +8,6 @@ from host_tests.fakes.server import HOLD, RESET, Server, answer, chunks
 from host_tests.http.rig import Driver
 
 RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
-PATIENCE_S = 3
-"""More than any case needs with the waits of the rig; a process that hangs meets it."""
-
 GOOD = answer(b'{"id": "abc"}')
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -34,7 +30,10 @@ def test_vm_without_urequests(tmp_path, server):
     driver = Driver("vm-own", tmp_path)
     for script, code in ([[GOOD], None], [[GOOD[:-3]], "body_cut"], [[RESET], "no_answer"], [[HOLD], "stalled"]):
         for order in ({}, {"method": "PUT", "data": "21.5"}):
-            assert call(driver, server, *script, **order).get("code") == code
+            assert (
+                call(driver, server, *script, waits="hasty" if code == "stalled" else "own", **order).get("code")
+                == code
+            )
             assert b" /v1/x.json HTTP/1.1\r\n" in server.heard[0]
     driver.close()
 
@@ -42,12 +41,15 @@ def test_vm_without_urequests(tmp_path, server):
 def call(driver, server, *script, **order):
     """Call a server that plays this script; then call it once more, well again."""
     server.play(list(script))
-    start = time.monotonic()
     result = driver.call(server.url + "/v1/x.json", **order)
     assert "crash" not in result, result
-    assert time.monotonic() - start < PATIENCE_S
     server.play([GOOD])
-    assert driver.call(server.url + "/v1/x.json").get("json") == {"id": "abc"}, "not well with a server that is well"
+    waits = order.get("waits", "own")
+    for _ in range(20 if waits == "hasty" else 1):  # in haste, a busy machine may look like a server that stalls
+        again = driver.call(server.url + "/v1/x.json", waits=waits)
+        if again.get("code") != "stalled":
+            break
+    assert again.get("json") == {"id": "abc"}, "not well with a server that is well"
     return result
 
 
@@ -73,47 +75,47 @@ STALLS = [[], [b"HTTP/1.1 2"], [head("Content-Length: 9")], [head("Content-Lengt
 
 @pytest.mark.parametrize("start", STALLS)
 def test_server_that_stalls(driver, server, start):
-    assert call(driver, server, *start, HOLD)["code"] == "stalled"
+    assert call(driver, server, *start, HOLD, waits="hasty")["code"] == "stalled"
 
 
 def test_server_that_accepts_and_is_silent(driver):
     with Server([HOLD], greet=True) as server:
-        assert driver.call(server.url)["code"] == "stalled"
+        assert driver.call(server.url, waits="hasty")["code"] == "stalled"
 
 
 @pytest.mark.parametrize("read", ["json", "body"])
 @pytest.mark.parametrize("whole", [GOOD, head("Transfer-Encoding: chunked") + chunks(*[b"1"] * 50)])
 def test_server_that_dribbles(driver, server, whole, read):
     acts = [act for at in range(len(whole)) for act in (whole[at : at + 1], 0.03)]
-    assert call(driver, server, *acts, read=read)["code"] == "stalled"
+    assert call(driver, server, *acts, read=read, waits="hasty")["code"] == "stalled"
 
 
 def test_slow_body_is_given_up_long_before_its_time_is_over(driver, server):
     acts = [act for _ in range(36) for act in (b"1", 0.03)]
-    assert call(driver, server, head("Content-Length: 36"), *acts, read="body")["code"] == "stalled"
+    assert call(driver, server, head("Content-Length: 36"), *acts, read="body", waits="hasty")["code"] == "stalled"
 
 
 def test_slow_but_fast_enough_body_is_taken(driver, server):
-    body = bytes(60_000)
+    # Over two windows, each of which brings nine times what it must.
+    body = bytes(150_000)
     acts = [act for at in range(0, len(body), 3000) for act in (body[at : at + 3000], 0.06)]
-    result = call(driver, server, head(f"Content-Length: {len(body)}"), *acts, read="body")
-    assert result["body"] == [60_000, 0]
+    result = call(driver, server, head(f"Content-Length: {len(body)}"), *acts, read="body", waits="short window")
+    assert result["body"] == [150_000, 0]
 
 
 def test_body_that_never_ends_has_an_end(driver, server):
     piece = bytes(2000)
     acts = [act for _ in range(300) for act in (piece, 0.02)]
     server.play([head(), *acts])
-    start = time.monotonic()
-    assert driver.call(server.url, read="body")["code"] == "stalled"
-    assert time.monotonic() - start < 2 * PATIENCE_S
+    assert driver.call(server.url, read="body", waits="hasty")["code"] == "stalled"
 
 
 def test_flood_of_framing_around_single_bytes_has_an_end(driver, server):
-    start = time.monotonic()
     flood = (b"1;" + b"x" * 200 + b"\r\n.\r\n") * 40_000
-    assert call(driver, server, head("Transfer-Encoding: chunked") + flood, read="body")["code"] == "stalled"
-    assert time.monotonic() - start < 2 * PATIENCE_S
+    assert (
+        call(driver, server, head("Transfer-Encoding: chunked") + flood, read="body", waits="hasty")["code"]
+        == "stalled"
+    )
 
 
 WRONG_LENGTHS = ["-1", "+13", "0x0d", "13, 13", "13 13", "", "1e1", "9" * 20, "\u0661\u0663", "13abc", "NaN"]

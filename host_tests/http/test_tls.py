@@ -2,7 +2,6 @@
 
 import datetime
 import ssl
-import time
 
 import pytest
 import trustme
@@ -24,7 +23,6 @@ GOOD = answer(b'{"id": "abc"}')
 @pytest.fixture(scope="module", params=RUNTIMES)
 def driver(request, tmp_path_factory):
     driver = Driver(request.param, tmp_path_factory.mktemp("tls"))
-    driver.runtime = request.param
     yield driver
     driver.close()
 
@@ -68,11 +66,9 @@ def self_signed(folder, host="localhost", key=None, **validity) -> tuple[ssl.SSL
 
 
 def call(driver, server, ca_file, host="localhost", **order):
-    start = time.monotonic()
     url = f"https://{host}:{server.port}/v1/x.json"
     result = driver.call(url, ca=ca_file, headers={"X-ApiKey": KEY}, **order)
     assert "crash" not in result, result
-    assert time.monotonic() - start < 4
     assert KEY not in str(result)
     return result
 
@@ -215,14 +211,14 @@ def test_https_without_ca_says_nothing_to_anybody(driver, ca):
 )
 def test_handshake_that_comes_to_nothing(driver, ca_file, script, code):
     with Server(script, greet=True) as server:
-        assert call(driver, server, ca_file)["code"] == code
+        assert call(driver, server, ca_file, waits="hasty" if code == "tls_stalled" else "own")["code"] == code
 
 
 def test_handshake_that_dribbles(driver, ca_file):
     record = b"\x16\x03\x03\x40\x00" + bytes(300)
     acts = [act for at in range(len(record)) for act in (record[at : at + 1], 0.05)]
     with Server(acts, greet=True) as server:
-        assert call(driver, server, ca_file)["code"] in ("tls_stalled", "tls_failed")
+        assert call(driver, server, ca_file, waits="hasty")["code"] in ("tls_stalled", "tls_failed")
 
 
 def test_nobody_listens(driver, ca_file):
@@ -238,7 +234,7 @@ def test_body_cut_inside_tls(driver, ca, ca_file):
         server.play([whole[:50_000], RESET])
         assert call(driver, server, ca_file, read="body")["code"] == "body_cut"
         server.play([whole[:50_000], HOLD])
-        assert call(driver, server, ca_file, read="body")["code"] == "stalled"
+        assert call(driver, server, ca_file, read="body", waits="hasty")["code"] == "stalled"
         server.play([whole])
         assert call(driver, server, ca_file, read="body")["body"] == [100_000, 0]
 
@@ -282,7 +278,7 @@ def test_calls_of_one_session_use_one_connection(driver, ca, ca_file):
 def test_connection_that_cannot_be_used_again_is_not(driver, ca, ca_file, first):
     with Server(first, [answer(b"[1]"), NEXT], tls=context(ca.issue_cert("localhost"))) as server:
         assert call(driver, server, ca_file)["json"] == {}
-        time.sleep(0.1)
+        server.wait_until_said()
         assert call(driver, server, ca_file, keep=True)["json"] == [1]
         assert server.connections == 2
 

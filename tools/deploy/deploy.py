@@ -18,11 +18,13 @@ from .port import BoardError
 OWN_FILES = ("/serial.txt", "/config.json", "/state.json", "/ca.pem")
 """What makes the board this one; never touched."""
 
-PACKAGE = "/gadgetkeeper"
-"""The agent's own folder: what lies there and is not part of this agent is left from another version."""
+FOLDERS = (agent.RELEASE, "/gadgetkeeper")
+"""The agent's own folders, now and in 0.1: what lies there and is not part of this agent is left over."""
 
 _NO_SPACE = re.compile(r"OSError: (28|\[Errno 28\])")
 _LAST = ("/boot.py", "/main.py")
+_FORMER = ("/agent", "/board", "/life", "/thermometer", *(path.removesuffix(".py") for path in _LAST))
+"""Modules of the agent 0.1 in the root, and what would win over the two that start it."""
 _PART = ".part"
 _CHUNK_BYTES = 1536  # base64 of it is 2 KiB
 
@@ -53,8 +55,9 @@ def deploy(
 ) -> Done:
     """Bring the board's agent to this checkout's state; `progress(path, bytes done, bytes in all)` is told meanwhile.
 
-    RefusedError on a board whose partition table has no two OTA slots, unless `force`."""
-    facts = board.ask("facts", PACKAGE=PACKAGE)
+    RefusedError on a board whose partition table has no two OTA slots, unless `force`, which also removes the old agent
+    first where there is no room for both."""
+    facts = board.ask("facts", FOLDERS=FOLDERS)
     problem = _no_updates(facts)
     if problem and not force:
         raise RefusedError(f"{problem}; FORCE=1 deploys all the same")
@@ -68,24 +71,29 @@ def deploy(
     leftovers = [path for path in facts["files"] if path.endswith(_PART) and _is_ours(path.removesuffix(_PART), files)]
     if leftovers:
         board.ask("commit", MODULES=[], STALE=leftovers, LAST=[])
-        facts = board.ask("facts", PACKAGE=PACKAGE)
+        facts = board.ask("facts", FOLDERS=FOLDERS)
     done.written = _changed(board, facts["files"], files)
     done.removed = sorted(path for path in facts["files"] if path not in files and _is_ours(path, files))
     new = {path: files[path] for path in done.written}
-    _check_space(facts, new)
+    if done.removed and force and not _fits(facts, new):
+        board.ask("commit", MODULES=[], STALE=done.removed, LAST=[])
+        facts = board.ask("facts", FOLDERS=FOLDERS)
+    if not _fits(facts, new):
+        raise BoardError(_full(facts["free_bytes"], new))
     try:
         _write(board, new, progress)
     except BoardError as error:
         if _NO_SPACE.search(str(error)):
             # The agent needs some of it for its record.
-            found = board.ask("facts", PACKAGE=PACKAGE)["files"]
+            found = board.ask("facts", FOLDERS=FOLDERS)["files"]
             board.ask("commit", MODULES=[], STALE=[path + _PART for path in new if path + _PART in found], LAST=[])
             raise BoardError(_full(facts["free_bytes"], new)) from None
         raise
     if done.written or done.removed:
         modules = [path for path in done.written if path not in _LAST]
         last = [path for path in _LAST if path in done.written]
-        board.ask("commit", MODULES=modules, STALE=done.removed, LAST=last)
+        stale = [path for path in done.removed if path in facts["files"]]
+        board.ask("commit", MODULES=modules, STALE=stale, LAST=last)
     return done
 
 
@@ -115,10 +123,10 @@ def _is_ours(path: str, files: dict[str, bytes]) -> bool:
     """True for what belongs to the agent in one of its forms, or to another version of it."""
     if path in OWN_FILES:
         return False
-    if path.startswith(PACKAGE + "/") or path in files or path == "/agent.mpy":
+    if path in files or any(path.startswith(f"{folder}/") for folder in FOLDERS):
         return True
     stem, _, suffix = path.rpartition(".")
-    return suffix in ("py", "mpy") and any(stem + other in files for other in (".py", ".mpy"))
+    return suffix in ("py", "mpy") and stem in _FORMER
 
 
 def _changed(board: Board, present: dict[str, int], files: dict[str, bytes]) -> list[str]:
@@ -128,17 +136,18 @@ def _changed(board: Board, present: dict[str, int], files: dict[str, bytes]) -> 
     return sorted(path for path, content in files.items() if hashes.get(path) != hashlib.sha256(content).hexdigest())
 
 
-def _check_space(facts: dict, new: dict[str, bytes]) -> None:
+def _fits(facts: dict, new: dict[str, bytes]) -> bool:
+    """Return True when there is room for these files beside all that lies on the board."""
     block = facts["block_bytes"]
-    if sum(-(-len(content) // block) * block for content in new.values()) > facts["free_bytes"]:
-        raise BoardError(_full(facts["free_bytes"], new))
+    return sum(-(-len(content) // block) * block for content in new.values()) <= facts["free_bytes"]
 
 
 def _full(free_bytes: int, new: dict[str, bytes]) -> str:
     return (
         f"the board's file system has {free_bytes} bytes free, which is too little for {len(new)} new files of "
         f"{sum(map(len, new.values()))} bytes beside the old ones: remove what is not the agent's "
-        "(.venv/bin/mpremote connect PORT rm :NAME); nothing has been changed"
+        "(.venv/bin/mpremote connect PORT rm :NAME), or have the old agent's files removed first (FORCE=1), "
+        "without which the board is until the new ones are there; nothing has been changed"
     )
 
 

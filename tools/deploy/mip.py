@@ -1,16 +1,19 @@
 """The repository as a package for `mip`, MicroPython's package installer."""
 
 import json
+import tomllib
 
-from tools.agent import DEVICE, ROOT, source_files
+from tools.agent import DEVICE, MAIN, RELEASE, ROOT, source_files
 
 PACKAGE = ROOT / "package.json"
 
 
 def package() -> str:
-    """The text of package.json: where each of the agent's files lies here, relative to package.json itself."""
+    """Return the text of package.json: where each of the agent's files lies here, relative to package.json itself."""
+    starters = {"/boot.py": ROOT / "boot.py", "/main.py": MAIN}
     urls = []
     for path in source_files():
-        local = ROOT / path[1:] if path == "/boot.py" else DEVICE / path[1:]
+        local = starters.get(path) or DEVICE / path.removeprefix(f"{RELEASE}/")
         urls.append([path[1:], local.relative_to(ROOT).as_posix()])
-    return json.dumps({"urls": urls, "version": "0.1.0"}, indent=2) + "\n"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return json.dumps({"urls": urls, "version": version}, indent=2) + "\n"

@@ -14,6 +14,7 @@ _AGENTS = {
     "compiled": "compiled (.mpy)",
     "source": "as source (.py)",
     "both": "some modules lie there twice, as .py and .mpy, and the .py wins: make deploy removes them",
+    "former": "of version 0.1: make deploy brings the present one",
     "none": "none on this board: make deploy puts it there",
 }
 

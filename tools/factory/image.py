@@ -21,7 +21,8 @@ from tools.factory.layout import (
 BLOCK_BYTES = 4096
 LITTLEFS_VERSION = 0x00020000  # older boards cannot mount 2.1
 _MICROPYTHON = re.compile(rb"MicroPython v(\d+\.\d+(?:\.\d+)?)")
-_ELF_SHA256 = slice(0xB0, 0xB0 + 16)
+_HASH_BYTES = 32
+_FINGERPRINT_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Parts:
 
     @property
     def fingerprint(self) -> str:
-        """What the agent tells this app from others by: half of its ELF SHA-256, in hex."""
-        return self.app[_ELF_SHA256].hex()
+        """What the agent tells this app from others by: half of its SHA-256, in hex."""
+        return espressif.read_image(self.app, "the app").data[-_HASH_BYTES:][:_FINGERPRINT_BYTES].hex()
 
 
 def read_parts(path: Path, bootloader: Path | None = None) -> Parts:

@@ -1,15 +1,14 @@
 """An order: all that the thermometers of one run have in common, checked as a whole before the first is made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools import agent, espressif
+from tools import agent, espressif, release
 from tools.factory import settings
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
 from tools.factory.layout import FLASH_SIZES, layout
 
-ASSUMED_MICROPYTHON = "1.27.0"
 SPARE_BYTES = 16 * 1024
 """What must stay free in the file system, for the agent's record and littlefs's own copies."""
 
@@ -40,8 +39,10 @@ def make_order(
     version_id: str | None = None,
     config: Path | None = None,
     flash_size: str = "4MB",
+    number: int = 1,
 ) -> Order:
-    """Read and check all of it. FactoryError for the first thing that cannot be; nothing has been written then."""
+    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
+    that cannot be; nothing has been written then."""
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
@@ -50,15 +51,16 @@ def make_order(
         raise FactoryError(
             f"{firmware}: the app is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
         )
-    if parts.micropython is None:
-        notes.append(
-            f"{firmware} does not say its MicroPython version: the agent is compiled for {ASSUMED_MICROPYTHON}"
-        )
     try:
         digest = espressif.key_digest(signing_key) if signing_key else None
-        files = dict(agent.compiled_files(parts.micropython or ASSUMED_MICROPYTHON))
-    except (espressif.ImageError, agent.AgentFilesError) as error:
-        raise FactoryError(str(error)) from error
+        parts = replace(parts, app=release.make_release(parts.app, release.Contents(number)))
+    except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
+        raise FactoryError(f"{firmware}: {error}") from error
+    if len(parts.app) > slot.size:
+        raise FactoryError(
+            f"the release is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
+        )
+    files = agent.board_files()
     base = settings.read_config(config) if config else {}
     merged = settings.make_config(server, wifi, base, ca is not None, digest)
     if ca:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools import agent, factory, firmware
+from tools import agent, factory, firmware, release
 from tools.arguments import count
 from tools.twin.device import RUNTIMES, WORLD, Twin, TwinError
 from tools.twin.paths import VM
@@ -56,11 +56,18 @@ def main() -> int:
 
 
 def make_factory_fresh(flash: Path, serial: str, server: str, app: Path | None = None, **config: object) -> None:
-    """Write a new thermometer's flash image: MicroPython v1.27.0 (or another app), the agent, serial, settings."""
-    files = {**agent.source_files(), **factory.own_files(serial, server, wifi=WIFI, start_spread_s=0, **config)}
-    image = factory.flash_image(firmware.combined_image("1.27.0"), files, firmware.extract_app(app) if app else None)
+    """Write a new thermometer's flash image: release 1 (on MicroPython v1.27.0, or another `app`), serial, settings."""
+    files = {**agent.board_files(), **factory.own_files(serial, server, wifi=WIFI, start_spread_s=0, **config)}
+    running = make_app(1) if app is None else firmware.extract_app(app)
+    image = factory.flash_image(firmware.combined_image("1.27.0"), files, running)
     flash.parent.mkdir(parents=True, exist_ok=True)
     flash.write_bytes(image)
+
+
+def make_app(number: int, **contents) -> bytes:
+    """Return the release of this number, on MicroPython v1.27.0; as source where there is no MicroPython VM."""
+    app = firmware.app_image("1.27.0")
+    return release.make_release(app, release.Contents(number, **contents), source=not VM.exists())
 
 
 def insert_image(image: Path, twin: Twin) -> dict:

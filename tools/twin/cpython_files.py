@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import sys
+import types
 
 from littlefs import LittleFS, LittleFSError, UserContext
 
@@ -32,6 +33,7 @@ def mount(partition):
         lfs.mount()
     files = Files(lfs)
     sys.meta_path.insert(0, files)
+    sys.modules["vfs"] = types.SimpleNamespace(mount=files.mount)  # type: ignore[assignment]
     builtins.open = files.open
     for name in ("rename", "remove", "unlink", "rmdir", "mkdir", "listdir", "stat"):
         setattr(os, name, getattr(files, name))
@@ -117,8 +119,24 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, lfs):
         self._lfs = lfs
+        self._mounted = {}
+
+    def mount(self, file_system, folder):
+        """As vfs.mount, for a file system in Python."""
+        file_system.mount(False, False)
+        self._mounted[folder] = file_system
+
+    def _mounted_at(self, path):
+        """The file system mounted there and the path within it; None for the littlefs."""
+        for folder, file_system in self._mounted.items():
+            if path == folder or path.startswith(folder + "/"):
+                return file_system, path[len(folder) :] or "/"
+        return None
 
     def open(self, path, mode="r", *_, **__):
+        mounted = self._mounted_at(path)
+        if mounted:
+            return mounted[0].open(mounted[1], mode)
         with _os_errors(path):
             raw = _File(self._lfs.open(path, mode.replace("t", "").replace("b", "") + "b", buffering=0), path)
         if "b" in mode:
@@ -145,6 +163,9 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return self._lfs.listdir(path)
 
     def stat(self, path, **_):
+        mounted = self._mounted_at(str(path))
+        if mounted:
+            return mounted[0].stat(mounted[1])
         with _os_errors(path):
             found = self._lfs.stat(str(path))
         return (_MODES[found.type], 0, 0, 0, 0, 0, found.size, 0, 0, 0)
@@ -159,8 +180,8 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             place = folder + fullname.replace(".", "/")
             for location, is_package in ((place + "/__init__.py", True), (place + ".py", False)):
                 try:
-                    self._lfs.stat(location)
-                except LittleFSError:
+                    self.stat(location)
+                except OSError:
                     continue
                 spec = importlib.util.spec_from_loader(fullname, self, origin=location, is_package=is_package)
                 spec.has_location = True
@@ -168,6 +189,8 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def _is_folder(self, path):
+        if path in self._mounted:
+            return True
         try:
             return path.startswith("/") and self._lfs.stat(path).type == _FOLDER
         except LittleFSError:

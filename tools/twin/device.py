@@ -71,6 +71,7 @@ class Twin:
         self._console = console
         self.cut = cut
         self._cut_now: tuple[int, str] | None = None
+        self._rtc_memory = ""  # in hex; survives a reset
 
     def power_on(
         self, max_boots: int = 8, timeout_s: float = 120, until: Callable[[str], bool] = lambda console: False
@@ -80,6 +81,7 @@ class Twin:
         deadline = time.monotonic() + timeout_s
         heard = ""
         cause, label = "power-on", ""
+        self._rtc_memory = ""
 
         def hear(text: str) -> None:
             nonlocal heard
@@ -145,6 +147,7 @@ class Twin:
     def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
         world["repl"] = repl
+        world["rtc_memory"] = self._rtc_memory
         power = {"flash": str(self.flash_path.resolve()), "control": control_fd, "running": label, "world": world}
         # Not as an argument: MicroPython's end at 255 bytes. Not in \u escapes: it does not join the halves of one.
         return {**os.environ, "TWIN_POWER": json.dumps(power, ensure_ascii=False)}
@@ -198,6 +201,8 @@ class Twin:
                         word, _, rest = line.decode().partition(" ")
                         if word == "watchdog":
                             watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
+                        elif word == "rtc_memory":
+                            self._rtc_memory = rest
                         else:
                             self._drain(selector, console, hear)
                             if done():

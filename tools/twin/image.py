@@ -1,6 +1,8 @@
 """App images: made small, and judged as the chip does (esp_image_verify's checks, for an ESP32)."""
 
+import binascii
 import hashlib
+import json
 import struct
 
 CHIP_ID = 0  # ESP32
@@ -8,16 +10,64 @@ CHIP_REVISION = 301  # v3.1
 _BLOCK_BYTES = 4096
 
 
-def make_image(seed, size_bytes=9000, chip_id=CHIP_ID, segments=2, magic=0xABCD5432, hashed=1, secure=0, revision=0):
-    """Make an app image of about `size_bytes`, which the chip would start unless asked otherwise. Each seed has an
-    image of its own, of which no two parts are alike."""
-    first = struct.pack("<II", magic, secure) + _noise(seed, 248)
+def make_image(
+    seed,
+    size_bytes=9000,
+    chip_id=CHIP_ID,
+    segments=3,
+    magic=0xABCD5432,
+    hashed=1,
+    secure=0,
+    revision=0,
+    release=None,
+    product="Thermometer",
+    micropython="1.27.0",
+    files=None,
+):
+    """Make a release's app image of about `size_bytes`, which the chip would start and a device take unless asked
+    otherwise. Each seed has an image of its own, of which no two parts are alike; the release's number is the seed's,
+    unless `release` says another. `files` are the bundle's (default: those that a device looks for)."""
+    number = seed if release is None else release
+    first = struct.pack("<II", magic, secure) + bytes(8) + _text(f"{number} {micropython}") + _text(product)
+    first += _noise(seed, 256 - len(first))
     second = _noise(seed + 256, size_bytes // 4 * 4)
+    third = make_bundle(bundle_files(number, product) if files is None else files)
     body = struct.pack("<BBBBI", 0xE9, segments, 2, 0x20, 0x40080000) + bytes(4)
     body += struct.pack("<HBHH", chip_id, 0, revision, 0xFFFF) + bytes(4) + bytes([hashed])
-    body += struct.pack("<II", 0x3F400000, len(first)) + first + struct.pack("<II", 0x400D0000, len(second)) + second
-    body += bytes(15 - len(body) % 16) + bytes([0xEF ^ _xor(first) ^ _xor(second)])
+    checksum = 0xEF
+    for address, data in ((0x3F400000, first), (0x400D0000, second), (0, third)):
+        body += struct.pack("<II", address, len(data)) + data
+        checksum ^= _xor(data)
+    body += bytes(15 - len(body) % 16) + bytes([checksum])
     return body + hashlib.sha256(body).digest()
+
+
+def bundle_files(number, product="Thermometer", **manifest):
+    """The least that a device takes for a bundle: a manifest, and the modules that boot.py and main.py need."""
+    members = {"product": product, "release": number, "app": "thermometer"}
+    members.update(manifest)
+    return {
+        "/manifest.json": json.dumps(members).encode(),
+        "/main.py": b"",
+        "/agent/loop.py": b"",
+        "/board/__init__.py": b"",
+    }
+
+
+def make_bundle(files):
+    """Make a bundle of these files as boot.py reads it: behind a ROMFS's first bytes their contents, and the index."""
+    content = b"\xd2\xcd\x31\x80"
+    index = b""
+    for path, data in files.items():
+        index += struct.pack("<III", binascii.crc32(path.encode()), len(content), len(data))
+        content += data
+    content += bytes(-len(content) % 4)
+    return content + index + struct.pack("<I", len(files))
+
+
+def _text(text):
+    encoded = text.encode()
+    return encoded + bytes(32 - len(encoded))
 
 
 def problem(flash, address, limit_bytes):

@@ -1,7 +1,7 @@
 """Run on the board by `make deploy`: puts the files that have been written as *.part in their places.
 
-MODULES first, then what is STALE goes, boot.py and main.py (LAST) come last: what starts at power-on is whole at any
-time.
+MODULES first, then boot.py and main.py (LAST), which start them; what is STALE goes last: as long as it may still be
+what starts at power-on, it is whole. Folders that are empty then go, too.
 """
 
 import os
@@ -17,8 +17,12 @@ def move(path):
 
 for path in MODULES:  # noqa: F821  given by the desk
     move(path)
-for path in STALE:  # noqa: F821
-    os.remove(path)
 for path in LAST:  # noqa: F821
     move(path)
+for path in STALE:  # noqa: F821
+    os.remove(path)
+    try:
+        os.rmdir(path.rpartition("/")[0])
+    except OSError:  # something is left in it, or it is the root
+        pass
 print("null")

@@ -127,13 +127,24 @@ def chip():
     return {"partitions": partitions, "images": images, "otadata": records, "running": running, "chosen": chosen}
 
 
-def agent():
-    """How the agent lies here: "compiled", "source", "both" (a .py next to its .mpy) or "none"."""
+def files(folder):
+    """The paths of all files in the folder and below."""
+    found = []
     try:
-        names = os.listdir("/gadgetkeeper")
-    except OSError:
-        return "none"
-    stems = [{name[: -len(end)] for name in names if name.endswith(end)} for end in (".mpy", ".py")]
+        for name, kind, *_ in os.ilistdir(folder):
+            path = folder + "/" + name
+            found += [path] if kind == 0x8000 else files(path)
+    except OSError:  # there is none
+        pass
+    return found
+
+
+def agent():
+    """How the agent lies here: "compiled", "source", "both" (a .py next to its .mpy), "former" (0.1) or "none"."""
+    paths = files("/release")
+    if not paths:
+        return "former" if files("/gadgetkeeper") else "none"
+    stems = [{path[: -len(end)] for path in paths if path.endswith(end)} for end in (".mpy", ".py")]
     if stems[0] & stems[1]:
         return "both"
     return "compiled" if stems[0] else "source" if stems[1] else "none"

@@ -9,13 +9,14 @@ target = None
 
 def begin(path):
     global target
-    folder = path.rpartition("/")[0]
-    try:
-        if folder:
-            os.mkdir(folder)
-    except OSError as error:
-        if error.args[0] != 17:  # it is there
-            raise
+    at = path.find("/", 1)
+    while at > 0:
+        try:
+            os.mkdir(path[:at])
+        except OSError as error:
+            if error.args[0] != 17:  # it is there
+                raise
+        at = path.find("/", at + 1)
     target = open(path, "wb")  # noqa: SIM115  it stays open from call to call
 
 

@@ -21,6 +21,7 @@ PAGE = world.ROOT / "docs" / "performance.md"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.proof.bench", description=__doc__)
     parser.add_argument("--repeat", type=_count, default=9, help="how often CPU time is taken (default: 9)")
+    parser.add_argument("--docs", action="store_true", help="put picture and table into docs/ (make figures)")
     options = parser.parse_args()
     if not VM.exists():
         print("bench: the MicroPython VM has no wheel for this machine", file=sys.stderr)
@@ -32,10 +33,12 @@ def main() -> int:
         return 1
     report.write_json(result, FOLDER / "bench.json")
     (FOLDER / "table.md").write_text(report.markdown(result))
-    report.put_into(PAGE, report.markdown(result))
-    report.draw(result, PICTURE)
+    report.draw(result, PICTURE if options.docs else FOLDER / PICTURE.name)
+    if options.docs:
+        report.put_into(PAGE, report.markdown(result))
     report.show(result)
-    print(f"figures in {FOLDER.relative_to(world.ROOT)}/bench.json and table.md, picture and table in docs")
+    place = "docs" if options.docs else FOLDER.relative_to(world.ROOT)
+    print(f"figures in {FOLDER.relative_to(world.ROOT)}/bench.json and table.md, picture in {place}")
     return 0
 
 

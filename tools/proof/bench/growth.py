@@ -1,5 +1,6 @@
 """`make bench-growth`: what an update costs as the firmware grows, and as the pieces it comes in shrink."""
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,9 @@ _MARKS = {"ours raw": "#4477aa", "ours string": "#ee7733"}
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.proof.bench.growth", description=__doc__)
+    parser.add_argument("--docs", action="store_true", help="put the picture into docs/ (make figures)")
+    picture = PICTURE if parser.parse_args().docs else RESULT.with_name(PICTURE.name)
     if not VM.exists():
         print("bench-growth: the MicroPython VM has no wheel for this machine", file=sys.stderr)
         return 1
@@ -45,7 +49,7 @@ def main() -> int:
         print(f"bench-growth: {error}", file=sys.stderr)
         return 1
     report.write_json(result, RESULT)
-    draw(result, PICTURE)
+    draw(result, picture)
     for kind, series in result.items():
         for name, points in series.items():
             heaps = [point["live_bytes"] for point in points]
@@ -54,7 +58,7 @@ def main() -> int:
                 f"{kind}: {name}: {min(heaps):,} to {max(heaps):,} bytes of heap in use, "
                 f"CPU {min(costs):.0f} to {max(costs):.0f} ms per MB"
             )
-    print(f"figures in {RESULT.relative_to(world.ROOT)}, picture in docs/{PICTURE.name}")
+    print(f"figures in {RESULT.relative_to(world.ROOT)}, picture in {picture.relative_to(world.ROOT)}")
     return 0
 
 

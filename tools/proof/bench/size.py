@@ -52,7 +52,11 @@ def sizes() -> list[Size]:
     sources = agent.source_files(DEVICE)
     files = agent.compiled_files(device=DEVICE)
     with _unpacked(files) as folder:
-        paths = sorted(path for path in files if path.endswith(".mpy") and not path.endswith("__init__.mpy") or path.endswith("board/__init__.mpy"))
+        paths = sorted(
+            path
+            for path in files
+            if path.endswith(".mpy") and (path == "/board/__init__.mpy" or not path.endswith("__init__.mpy"))
+        )
 
         def size(path: str) -> Size:
             lines = sources[path.replace(".mpy", ".py")].count(b"\n")

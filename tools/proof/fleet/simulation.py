@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import random
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -181,7 +182,7 @@ class _Agent:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._modules: dict | None = None
+        self._image = ""
 
     def power_on(self, chance) -> None:
         """Load the agent, once; from now on it draws from `chance`."""
@@ -189,44 +190,40 @@ class _Agent:
 
         memory = world.factory_fresh(make_image(1, 9000))
         hardware.power_on(flash.Flash(io.BytesIO(memory)), {"wifi": {}, "ds18x20": 21.5, "chip": 40.0}, "ota_0")
-        if self._modules is None:
+        if not self._image:
             self._load()
-        self._module("gadgetkeeper.retry").random = chance
+        _module("agent.backoff").random = chance
 
     def live(self) -> None:
         """One device, from power-on for ever."""
-        self._module("life").live("main")
-
-    def _module(self, name: str):
-        return self._modules[name]
+        _module("agent.loop").live(self._board(), _Silence())
 
     def _load(self) -> None:
-        package = importlib.import_module("gadgetkeeper")
-        package.forget = lambda: None  # memory is not what is looked at here, and loading modules anew takes time
-        names = ["board", "life", "thermometer", "main"]
-        names += [f"gadgetkeeper.{name}" for name in ("retry", "transport", "store", "files", "console", "fingerprint")]
-        self._modules = modules = {name: importlib.import_module(name) for name in names}
-        modules["board"].wait = self._fleet.sleep
-        modules["board"].time = modules["thermometer"].time = self
-        modules["gadgetkeeper.console"].print = lambda *_, **__: None
-        modules["gadgetkeeper.transport"].Session = lambda *_: self
-        for name in ("gadgetkeeper.store", "gadgetkeeper.files"):
-            modules[name].open, modules[name].os = self._open, self
-        running = modules["board"].Partition("ota_0")
-        self._image = modules["gadgetkeeper.fingerprint"].fingerprint(running)
-        keep_in_step = modules["main"].keep_in_step
+        # Memory is not what is looked at here, and loading modules anew takes time.
+        _module("agent.runner").run = _call
+        sys.modules["net.urequests"] = urequests = types.ModuleType("net.urequests")
+        urequests.request = self.request
+        for name in ("board.sensors", "thermometer"):
+            _module(name).time = self
+        for name in ("agent.files", "agent.record_writer"):
+            _module(name).open, _module(name).os = self._open, self
+        loop = _module("agent.loop")
+        keep_in_step = loop.keep_in_step
 
-        def noted(*arguments):
-            result = keep_in_step(*arguments)
-            self._fleet.note_round(result[0])
-            return result
+        def noted(device):
+            wait_s = keep_in_step(device)
+            self._fleet.note_round(device.schedule.failures)
+            return wait_s
 
-        modules["main"].keep_in_step = noted
-        # What one device lets go of, the others still need.
-        modules["life"].sys = types.SimpleNamespace(modules={})
-        modules["life"].gc = types.SimpleNamespace(collect=lambda: 0)
+        loop.keep_in_step = noted
+        self._image = _module("ota.slot").Slot(_module("esp32").Partition("ota_0")).fingerprint()
 
-    # What stands in for `time`, `os`, `open` and the transport's Session.
+    def _board(self):
+        board = _module("board").Board()
+        board.wait = self._fleet.sleep
+        return board
+
+    # What stands in for `time`, `os`, `open` and `net.urequests`.
 
     def sleep_ms(self, duration_ms: int) -> None:
         self._fleet.sleep(duration_ms)
@@ -238,16 +235,13 @@ class _Agent:
     def ticks_diff(later_ms: int, earlier_ms: int) -> int:
         return later_ms - earlier_ms
 
-    def request(self, method: str, url: str, data=None, headers=None) -> Reply:
-        from gadgetkeeper.errors import RetryableError
+    def request(self, method: str, url: str, data=None, headers=None, ca="", link=None) -> Reply:
+        from agent.errors import RetryableError
 
         try:
             return self._fleet.request(method, url)
         except ConnectionRefusedError:
             raise RetryableError("no_answer", "server", "ECONNREFUSED") from None
-
-    def close(self) -> None:
-        pass
 
     def stat(self, path: str) -> tuple:
         return (0, 0, 0, 0, 0, 0, len(self._content(path)))
@@ -265,3 +259,26 @@ class _Agent:
             return json.dumps({"server": "http://server"})
         known = {"thingId": self._fleet.thing(), "apiKey": self._fleet.thing(), "renamed": True, "confirmed": True}
         return json.dumps({**known, "versionId": world.V1, "slot": "ota_0", "image": self._image})
+
+
+class _Silence:
+    """A console that nobody reads."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def step(self, number: int, text: str, *values: object) -> None:
+        pass
+
+
+def _module(name: str):
+    return importlib.import_module(name)
+
+
+def _call(module: str, function: str, *arguments):
+    """As `agent.runner.run`, but all that is loaded stays."""
+    while True:
+        result = getattr(_module(module), function)(*arguments)
+        if not isinstance(result, _module("agent.runner").Next):
+            return result
+        module, function, arguments = result.module, result.function, result.arguments

@@ -24,7 +24,6 @@ from tools.twin.paths import make_importable
 BLOCK_BYTES = 4096
 BOOTS_MAX = 16
 _QUIET_TIMEOUT_MS = 6 * 3600 * 1000
-_AGENT = ("boot", "main", "life", "board", "thermometer", "gadgetkeeper")
 
 
 class Off(BaseException):
@@ -125,18 +124,20 @@ class Rig:
         return "never quiet"
 
     def _program(self) -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] in _AGENT]:
-            del sys.modules[name]
+        for name in _Agent.loaded:
+            sys.modules.pop(name, None)
         if self._behaviour == "crash":
             raise Off("panic")
-        with Files(self._flash).mounted():
-            importlib.import_module("boot")
+        with Files(self._flash).mounted(), _path_as_it_is():
+            boot = importlib.import_module("boot")
             if self._behaviour == "hang":
                 raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
-            transport = types.ModuleType("gadgetkeeper.transport")
-            transport.Session = lambda ca: self
-            with _as_module(transport):
-                importlib.import_module("life").live("main")
+            urequests = types.ModuleType("net.urequests")
+            urequests.request = self.request
+            with _as_module(urequests):
+                loop, board = importlib.import_module("agent.loop"), importlib.import_module("board")
+                sys.modules["agent.runner"].sys = types.SimpleNamespace(modules=_AgentModules())
+                loop.live(board.Board(boot.watchdog))
 
     # What the chip's modules tell the power supply (hardware.tell), as a file.
 
@@ -147,13 +148,10 @@ class Rig:
         else:
             raise Off(rest)
 
-    # What the agent calls the server with, as transport.Session.
+    # What the agent calls the server with, as net.urequests.
 
-    def close(self) -> None:
-        pass
-
-    def request(self, method: str, url: str, data=None, headers=None):
-        from gadgetkeeper.errors import RetryableError
+    def request(self, method: str, url: str, data=None, headers=None, ca="", link=None):
+        from agent.errors import RetryableError
 
         if self._behaviour == "offline":
             raise RetryableError("no_answer", "the server does not answer")
@@ -207,6 +205,8 @@ class Rig:
 class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports the agent's modules, which it lets go of and imports again all the time, from code compiled once."""
 
+    loaded: dict[str, None] = {}  # noqa: RUF012  the names of all that were ever imported, one process long
+
     def __init__(self, device: Path) -> None:
         paths = {"boot": device.parent / "boot.py"}
         for path in device.rglob("*.py"):
@@ -223,7 +223,34 @@ class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return spec
 
     def exec_module(self, module) -> None:
+        _Agent.loaded[module.__name__] = None
         exec(self._code[module.__name__], module.__dict__)
+
+
+class _AgentModules:
+    """`sys.modules` for the agent's runner, which goes through all of it at each phase: on a board there is no more."""
+
+    def __iter__(self):
+        return iter([name for name in _Agent.loaded if name in sys.modules])
+
+    def __contains__(self, name: str) -> bool:
+        return name in sys.modules
+
+    def __getitem__(self, name: str):
+        return sys.modules[name]
+
+    def __delitem__(self, name: str) -> None:
+        del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _path_as_it_is():
+    """Undo at the end what boot.py does to the import path."""
+    kept = sys.path[:]
+    try:
+        yield
+    finally:
+        sys.path[:] = kept
 
 
 @contextlib.contextmanager
@@ -246,6 +273,7 @@ def _as_module(module: types.ModuleType):
         yield
     finally:
         sys.meta_path.remove(finder)
+        sys.modules.pop(module.__name__, None)
 
 
 class Files:

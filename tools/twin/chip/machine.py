@@ -31,7 +31,9 @@ class WDT:
 
 
 class RTC:
-    """The clock: what it was set to last. The desk's own clock, which the runtimes' `time` and TLS go by, stays."""
+    """The clock: what it was set to last. The desk's own clock, which the runtimes' `time` and TLS go by, stays.
+
+    Its memory survives every reset, and no power cut: between two programs the power supply keeps it."""
 
     value = (2000, 1, 1, 5, 0, 0, 0, 0)
 
@@ -44,6 +46,13 @@ class RTC:
         if len(value) != 8:
             raise ValueError("requested length 8 but object has length " + str(len(value)))
         RTC.value = tuple(value)
+        return None
+
+    def memory(self, data=None):
+        if data is None:
+            return bytes.fromhex(hardware.world.get("rtc_memory", ""))
+        hardware.world["rtc_memory"] = bytes(data).hex()
+        hardware.tell("rtc_memory " + hardware.world["rtc_memory"])
         return None
 
 

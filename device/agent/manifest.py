@@ -1,0 +1,46 @@
+"""A release's manifest: which product and release it is, and which settings it replaces."""
+
+import json
+
+from .errors import PermanentError
+from .settings import RELEASE_SETTINGS, TABLE
+
+PATH = "/release/manifest.json"
+_NUMBER_MAX = 1 << 31
+
+
+class Manifest:
+    """What `manifest.json` says: `product`, `release` (counts up), `floor` (no release below it is ever installed once
+    this one has proven itself), `app` (the product's module), `settings` (in place of the factory's)."""
+
+    def __init__(self, members: dict) -> None:
+        self.product = _member(members, "product", str)
+        self.release = _member(members, "release", int)
+        self.floor = _member(members, "floor", int, 0)
+        self.app = _member(members, "app", str, "thermometer")
+        self.settings = _member(members, "settings", dict, {})
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Return the manifest in this JSON text. PermanentError when it is none, or would set what cannot be."""
+    try:
+        members = json.loads(text)
+    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+        members = None
+    if not isinstance(members, dict):
+        raise PermanentError("bad_manifest", "no JSON object")
+    manifest = Manifest(members)
+    if not 0 <= manifest.floor <= manifest.release < _NUMBER_MAX:
+        raise PermanentError("bad_manifest", "floor")
+    for name, value in manifest.settings.items():
+        setting = [setting for setting in TABLE if setting.name == name]
+        if name not in RELEASE_SETTINGS or not setting[0].accepts(value):
+            raise PermanentError("bad_manifest", name)
+    return manifest
+
+
+def _member(members: dict, name: str, kind, default=None):
+    value = members.get(name, default)
+    if type(value) is not kind:
+        raise PermanentError("bad_manifest", name)
+    return value

@@ -1,0 +1,3 @@
+import agent.loop, board
+
+agent.loop.live(board.Board(watchdog, on_trial))
