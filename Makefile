@@ -165,6 +165,7 @@ types: $(READY)  ## Types: device/ against the boards' stubs, tools/ against CPy
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@cp "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/*.pyi build/stubs/
 	@$(BIN)/mypy --custom-typeshed-dir "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@$(BIN)/mypy --config-file tools/mypy.ini
 
 .PHONY: lock
 lock: $(READY)  ## Pin the packages of pyproject.toml anew (needs uv)

@@ -80,7 +80,7 @@ class Start:
     """This start: which release runs, and what otadata and the RTC's memory say about it."""
 
     def __init__(self):
-        self.slot = Partition(Partition.RUNNING)
+        self.slot = Partition(Partition.RUNNING)  # type: ignore[arg-type]
         self.trial = 0  # sequence number of the otadata record that is on trial
         self.proven = 0  # how many records are marked valid
         record = bytearray(_OTADATA_RECORD_BYTES)

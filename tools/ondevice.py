@@ -5,11 +5,13 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+from typing import Any
 
 from tools.twin import paths
 
 _SECTOR_BYTES = 4096
+_HEADER_BYTES = 288
 
 
 class Refused(Exception):
@@ -40,10 +42,9 @@ def is_serial(text: str) -> bool:
 
 def check_config(config: bytes) -> None:
     """Read `config` as the device reads /config.json. Refused when it would not use it."""
-    settings = module("agent.device").Settings()
     with TemporaryDirectory() as folder, _verdict():
         Path(folder, "config.json").write_bytes(config)
-        module("agent.settings").load_settings(settings, f"{folder}/")
+        module("agent.settings").load_settings(module("agent.device").Device(None, None, f"{folder}/", f"{folder}/"))
 
 
 def settings() -> set[str]:
@@ -51,18 +52,23 @@ def settings() -> set[str]:
     return {setting.name for setting in module("agent.settings").TABLE}
 
 
-def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str]) -> None:
-    """Check a firmware as a device does before it starts it: one that runs `running`, of any chip revision, and
-    trusts the keys with these digests. Refused when it would not."""
-    slot_class, header, image = module("ota.slot").Slot, module("ota.header"), module("ota.image")
+def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: list[str], product: str) -> None:
+    """Check a release as a device does before it starts it: one of this product that runs `running`, of any chip
+    revision, and trusts the keys with these digests. Refused when it would not."""
+    slot_class, header = module("ota.slot").Slot, module("ota.header")
+    image, bundle = module("ota.image"), module("ota.bundle")
     slot = slot_class(Memory(firmware, slot_bytes, 0x200000))
-    update = SimpleNamespace(running=slot_class(Memory(running, slot_bytes, 0x10000)), slot=slot, chip_revision=None)
+    device = module("agent.device").Device(None, None)
+    device.settings.product, device.settings.floor = product, 0
+    running_slot = slot_class(Memory(running, slot_bytes, 0x10000))
+    update = SimpleNamespace(device=device, running=running_slot, slot=slot, chip_revision=None)
     with _verdict():
         header.check_header(update, firmware, len(firmware))
         image.check_image(slot, len(firmware), trusted)
+        bundle.check_bundle(update, firmware[:_HEADER_BYTES])
 
 
-def module(name: str) -> ModuleType:
+def module(name: str) -> Any:
     """Return the device's module of this name."""
     paths.make_importable()
     return importlib.import_module(name)

@@ -28,7 +28,7 @@ FOLDER = ROOT / "build" / "publish"
 _SERVER_VARIABLE = "GADGETKEEPER_SERVER"
 _BLOCK_KEY = slice(36, 812)  # modulus, exponent and the two numbers made of them, in a signature block
 _BLOCK_MAGIC = b"\xe7\x02"
-_ANY_ESP32 = bytes(40)  # the head of an image of secure version 0, as far as a device's check looks at it
+_ANY_ESP32 = bytes(288)  # the head of an image of secure version 0, as far as a device's check looks at it
 
 
 class PublishError(Exception):
@@ -210,9 +210,10 @@ def _is_signed(path: Path, plain: bytes, digest: str, flash_size: str) -> bool:
 
 
 def _check(app: bytes, flash_size: str, trusted: list[str]) -> None:
+    product = release.read_release(app, "the firmware").product
     slot = next(partition for partition in layout(FLASH_SIZES[flash_size]) if partition.label == "ota_0")
     try:
-        ondevice.check_firmware(app, _ANY_ESP32, slot.size, trusted)
+        ondevice.check_firmware(app, _ANY_ESP32, slot.size, trusted, product)
     except ondevice.Refused as error:
         raise PublishError(f"a device would refuse it: {error}") from error
 

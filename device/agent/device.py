@@ -8,6 +8,11 @@ from .schedule import Schedule
 class Settings:
     """One attribute for each setting of `settings.TABLE`; the running release's `app` and `floor`."""
 
+    server: str
+    wifi: list
+    check_interval_s: int
+    app: str
+
 
 class Link:
     """A connection that is kept open between two requests to the same server, `raw`; None without one."""

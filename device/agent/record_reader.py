@@ -58,7 +58,8 @@ def _pending(members: object) -> "Pending | None":
     if phase != DOWNLOAD:
         return pending if pending.image else None
     head, size_bytes = members.get("head"), _count(members, "size")
-    if is_id(head) and len(head) == _HEAD_DIGITS and size_bytes is not None and is_etag(members.get("etag")):
+    resumable = size_bytes is not None and is_etag(members.get("etag"))
+    if resumable and isinstance(head, str) and is_id(head) and len(head) == _HEAD_DIGITS:
         pending.head, pending.etag, pending.size_bytes = head, members["etag"], size_bytes
     return pending
 

@@ -5,7 +5,7 @@ from agent.errors import AgentError, RetryableError
 from .call import call
 
 
-def answer(device, name: str, **names: str) -> dict:
+def answer(device, name: str, **names) -> dict:
     """Make the call, and return the JSON object that is answered; an empty one for anything else."""
     response = call(device, name, **names)
     try:

@@ -12,10 +12,17 @@ from agent.runner import run
 from micropython import const
 from net import urequests
 
-from .routes import Route
-
 _PARTIAL_CONTENT = const(206)
 _RANGE_NOT_SATISFIABLE = const(416)
+
+
+class Route:
+    """The call with this name: method, path, and the code of the error that a 404 means."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # The table of all calls need not stay in memory while one is made.
+        self.method, self.path, self.missing = run("gadgetkeeper.routes", "route", name).split(" | ")
 
 
 def call(device, name: str, value: object = None, headers: "dict | None" = None, **names: str):

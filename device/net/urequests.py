@@ -79,7 +79,7 @@ def _exchange(address: _Address, message: bytes, ca: str, link) -> Response:
                 run("net.connection", "send", raw, message, address.host)
             run("net.head", "read_head", response)
         except BaseException:
-            raw.close()
+            raw.close()  # type: ignore[union-attr]
             # A server may close a kept connection at any time: what it has not begun to answer is sent once more.
             if fresh or response.begun:
                 raise

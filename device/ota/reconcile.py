@@ -48,7 +48,9 @@ def is_installed(record, running: Running) -> bool:
 
 def is_armed(pending: "Pending | None", running: Running) -> bool:
     """Return True when the running firmware is the one that this update has armed."""
-    return bool(pending) and pending.phase == ARMED and pending.slot == running.slot and pending.image == running.image
+    if pending is None or pending.phase != ARMED:
+        return False
+    return pending.slot == running.slot and pending.image == running.image
 
 
 def outcome(pending: Pending, phase: str) -> dict:

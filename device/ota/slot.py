@@ -1,6 +1,5 @@
 """One OTA slot on flash."""
 
-import binascii
 import struct
 
 from agent.errors import RetryableError
@@ -68,4 +67,4 @@ class Slot:
             return None
         digest = bytearray(_FINGERPRINT_BYTES)
         self.read(end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT, digest)
-        return binascii.hexlify(digest).decode()
+        return bytes(digest).hex()

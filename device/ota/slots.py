@@ -95,7 +95,7 @@ class Slots:
 
     def what_runs(self) -> Running:
         """Return slot and image of the running firmware, and whether it is on trial."""
-        return Running(self.running.label, self.running.fingerprint(), self.on_trial())
+        return Running(self.running.label, self.running.fingerprint() or "", self.on_trial())
 
     def chosen(self) -> Slot:
         """Return the slot that the boot loader would take at the next reset."""

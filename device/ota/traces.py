@@ -21,7 +21,7 @@ def _heed_trial(device, slots: Slots) -> None:
     if not pending or pending.phase != ARMED or not slots.failed(pending.slot):
         return
     tried = slots.newest(slots.named(pending.slot))
-    if _trace(device, "trial.txt") != str(tried.sequence):
+    if tried and _trace(device, "trial.txt") != str(tried.sequence):
         pending.error_code = "never_started"
         give_up(device.record, pending)
 

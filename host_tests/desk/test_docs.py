@@ -13,7 +13,7 @@ ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on 
 
 
 def codes():
-    lines = (ROOT / "device" / "gadgetkeeper" / "errors.txt").read_text().splitlines()
+    lines = (ROOT / "device" / "agent" / "errors.txt").read_text().splitlines()
     return {line.split()[0] for line in lines}
 
 

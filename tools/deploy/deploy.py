@@ -112,11 +112,13 @@ def _no_updates(facts: dict) -> str | None:
 def _files(micropython: str, as_source: bool) -> tuple[dict[str, bytes], str, list[str]]:
     """The agent's files for this MicroPython, how they are, and a warning if that is not how they should be."""
     if as_source:
-        return agent.source_files(), "as source", []
+        return agent.deployed_files(agent.source_files()), "as source", []
     try:
-        return agent.compiled_files(micropython), f"compiled for MicroPython {micropython}", []
+        files = agent.deployed_files(agent.compiled_files(micropython))
+        return files, f"compiled for MicroPython {micropython}", []
     except agent.AgentFilesError as error:
-        return agent.source_files(), "as source", [f"{error}; the agent goes there as source"]
+        files = agent.deployed_files(agent.source_files())
+        return files, "as source", [f"{error}; the agent goes there as source"]
 
 
 def _is_ours(path: str, files: dict[str, bytes]) -> bool:

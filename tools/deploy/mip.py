@@ -10,10 +10,8 @@ PACKAGE = ROOT / "package.json"
 
 def package() -> str:
     """Return the text of package.json: where each of the agent's files lies here, relative to package.json itself."""
-    starters = {"/boot.py": ROOT / "boot.py", "/main.py": MAIN}
-    urls = []
-    for path in source_files():
-        local = starters.get(path) or DEVICE / path.removeprefix(f"{RELEASE}/")
-        urls.append([path[1:], local.relative_to(ROOT).as_posix()])
+    places = {"/boot.py": ROOT / "boot.py", "/main.py": MAIN}
+    places.update({f"{RELEASE}{path}": DEVICE / path[1:] for path in source_files()})
+    urls = [[path[1:], local.relative_to(ROOT).as_posix()] for path, local in places.items()]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     return json.dumps({"urls": urls, "version": version}, indent=2) + "\n"

@@ -40,7 +40,7 @@ class Reply:
         self._given += len(part)
         return len(part)
 
-    def json(self):
+    def json(self) -> "dict":
         """The body's value."""
         return json.loads(str(self.body, "utf-8"))
 

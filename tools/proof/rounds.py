@@ -32,7 +32,9 @@ class Session:
     """A server that gives every firmware in the form the case asks for."""
 
     target = BAD
-    bodies = how = told = None
+    bodies: dict  # version: firmware
+    how: dict  # how the bad one is sent: arguments of Reply
+    told: "dict | None" = None
 
     def __init__(self, ca):
         pass

@@ -34,7 +34,7 @@ def mount(partition):
     files = Files(lfs)
     sys.meta_path.insert(0, files)
     sys.modules["vfs"] = types.SimpleNamespace(mount=files.mount)  # type: ignore[assignment]
-    builtins.open = files.open
+    builtins.open = files.open  # type: ignore[assignment]
     for name in ("rename", "remove", "unlink", "rmdir", "mkdir", "listdir", "stat"):
         setattr(os, name, getattr(files, name))
     return files
@@ -184,6 +184,7 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 except OSError:
                     continue
                 spec = importlib.util.spec_from_loader(fullname, self, origin=location, is_package=is_package)
+                assert spec
                 spec.has_location = True
                 return spec
         return None

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.twin import bootloader, otadata, partitions
 from tools.twin.files import read_files
@@ -28,7 +29,7 @@ RUNTIMES = ("vm", "cpython")
 HEAP = "160wK"
 """Python heap of the VM: 160 K machine words hold what an ESP32's 164 KB do, whose words are half as long."""
 
-WORLD = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
+WORLD: dict[str, Any] = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
 """The world around the chip. "firmware" says how images behave: {SHA-256: {"size_bytes": ..., "does": ...}}, "hang",
 "crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
@@ -171,7 +172,8 @@ class Twin:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()
-            program.stdout.close()
+            if program.stdout:
+                program.stdout.close()
             os.close(control)
 
     def _listen(self, program, control: int, deadline: float, hear: Callable, done: Callable[[], bool]) -> str:

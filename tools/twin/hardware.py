@@ -3,8 +3,10 @@
 The world: "wifi" {name: password}, "ds18x20" and "chip" temperatures in Celsius (None: no sensor).
 """
 
-flash = None
-world = {}
+from tools.twin.flash import Flash
+
+flash: "Flash" = None  # type: ignore[assignment]  # until power_on
+world: dict = {}
 running = ""  # label of the slot the boot loader has started
 _control = None
 

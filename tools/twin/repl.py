@@ -20,6 +20,7 @@ import threading
 import time
 import tty
 from pathlib import Path
+from typing import Any
 
 from tools import factory, firmware
 from tools.twin import bootloader
@@ -49,7 +50,7 @@ class Repl:
         os.set_blocking(self._uart, False)
         self._client: socket.socket | None = None
         self._stopped = threading.Event()
-        self._vm: _Vm | None = None
+        self._vm: Any = None  # the `_Vm` of the last reset; none before `serve`
         self._raw = False
         self._pending = b""  # from the client, not yet with the VM
         self._asked_at: float | None = None  # when Ctrl-C came that a program has not had yet
@@ -154,6 +155,7 @@ class Repl:
             self._vm.close()
 
     def _receive(self) -> None:
+        assert self._client
         try:
             data = self._client.recv(_CHUNK_BYTES)
         except OSError:

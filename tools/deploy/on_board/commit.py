@@ -21,8 +21,7 @@ for path in LAST:  # noqa: F821
     move(path)
 for path in STALE:  # noqa: F821
     os.remove(path)
-    try:
-        os.rmdir(path.rpartition("/")[0])
-    except OSError:  # something is left in it, or it is the root
-        pass
+    folder = path.rpartition("/")[0]
+    if folder and not os.listdir(folder):
+        os.rmdir(folder)
 print("null")

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from tools.proof.bench import measure, report, world
 from tools.proof.bench.board import BoardError, How
 from tools.proof.bench.pieces import Pieces, serving
-from tools.twin.image import make_image
+from tools.proof.releases import small_release
 from tools.twin.paths import VM
 
 PICTURE = world.ROOT / "docs" / "performance-growth.svg"
@@ -68,7 +68,9 @@ def over_sizes(progress: Progress) -> dict[str, list[dict]]:
     task = progress.add_task("image sizes", total=len(_IMAGE_BYTES) + 1)
     least = {}
     for size_bytes in (_TINY_BYTES, *_IMAGE_BYTES):
-        with world.contenders(_FORMS, make_image(1, 16 * _KIB), make_image(2, size_bytes), _SLOT_BYTES) as contenders:
+        with world.contenders(
+            _FORMS, small_release(1, 16 * _KIB), small_release(2, size_bytes), _SLOT_BYTES
+        ) as contenders:
             for name, contender in contenders.items():
                 if size_bytes == _TINY_BYTES:
                     least[name] = _cpu_s(contender, "")
@@ -88,14 +90,14 @@ def over_pieces(progress: Progress) -> dict[str, list[dict]]:
     """The cost of an update per form and kind of piece, for each size of piece."""
     found: dict[str, list[dict]] = {name: [] for name in _SERIES}
     task = progress.add_task("pieces", total=len(_PIECE_BYTES) * len(_SERIES))
-    tiny, small = make_image(3, _TINY_BYTES), make_image(2, _SMALL_BYTES)
-    with world.contenders(_FORMS, make_image(1, 16 * _KIB), small) as contenders:
+    tiny, small = small_release(3, _TINY_BYTES), small_release(2, _SMALL_BYTES)
+    with world.contenders(_FORMS, small_release(1, 16 * _KIB), small) as contenders:
         for series, (name, chunked) in _SERIES.items():
             for size_bytes in _PIECE_BYTES:
                 pieces = Pieces(name.split()[1], size_bytes, chunked)
                 with serving(small, _VERSION, pieces) as url:
                     live = measure.live_bytes(contenders[name], url)
-                large = make_image(4, min(_LARGE_BYTES, _SMALL_BYTES * size_bytes))
+                large = small_release(4, min(_LARGE_BYTES, _SMALL_BYTES * size_bytes))
                 cpu_s = []
                 for image in (tiny, large):
                     with serving(image, _VERSION, pieces) as url:

@@ -100,7 +100,9 @@ def count(contender: world.Contender, keep: Path | None = None) -> UpdateFigures
     operations = first.operations(board.ERASE, board.PROGRAM)
     slot = _slot(contender)
     sectors = -(-len(contender.image) // SECTOR_BYTES)
-    erased, programmed, outside = Counter(), Counter(), []
+    erased: Counter[int] = Counter()
+    programmed: Counter[int] = Counter()
+    outside: list[int] = []
     for kind, address, size_bytes, _ in operations:
         if not slot[2] <= address < slot[2] + slot[3]:
             continue  # the file system's
@@ -148,9 +150,9 @@ def live_bytes(contender: world.Contender, url: str = "") -> int:
     return max(boot.peak_bytes for boot in run.boots)
 
 
-def fits(contender: world.Contender, **limits: int) -> bool:
+def fits(contender: world.Contender, free_bytes: int = 0, piece_bytes: int = 0) -> bool:
     """True when the update succeeds within `free_bytes` of heap or with no piece of it above `piece_bytes`."""
-    return update(contender, How(**limits)).succeeded
+    return update(contender, How(free_bytes=free_bytes, piece_bytes=piece_bytes)).succeeded
 
 
 def peak_bytes(contender: world.Contender, guess_bytes: int) -> int:
@@ -246,11 +248,14 @@ def _held(boot: Boot) -> size.Weight:
 
 def _names(heap: str) -> tuple[int, ...]:
     found = re.search(r"n_qstr=(\d+), n_str_data_bytes=(\d+), n_total_bytes=(\d+)", heap)
+    assert found, heap
     return tuple(int(number) for number in found.groups())
 
 
 def _modules(heap: str) -> list[str]:
-    return re.search(r"^modules: (.*)$", heap, re.M)[1].split()
+    found = re.search(r"^modules: (.*)$", heap, re.M)
+    assert found, heap
+    return found[1].split()
 
 
 def _failure(run: Run) -> str:

@@ -13,10 +13,9 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tools import agent, factory, firmware, server
+from tools import agent, factory, firmware, release, server
 from tools.proof.bench import board
 from tools.twin.__main__ import WIFI
-from tools.twin.paths import DEVICE
 
 FORMS = ("raw", "string", "object")
 OURS = tuple(f"ours {form}{signed}" for form in FORMS for signed in ("", " signed"))
@@ -52,9 +51,9 @@ def contenders(
     slot_bytes: int = _SLOT_BYTES,
 ) -> Iterator[dict[str, Contender]]:
     """These contenders by name, ready to be powered on, with servers that run as long as the block does. `old` is the
-    app they run (MicroPython 1.27.0), `new` the one to install (MicroPython 1.28.0), in slots of `slot_bytes`."""
-    old = firmware.app_image("1.27.0") if old is None else old
-    new = firmware.app_image("1.28.0") if new is None else new
+    app they run (release 1 on MicroPython 1.27.0), `new` the one to install (release 2), in slots of `slot_bytes`."""
+    old = _release(1) if old is None else old
+    new = _release(2) if new is None else new
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         signed = sign(new, folder) if any(name.endswith("signed") for name in names) else None
@@ -67,6 +66,10 @@ def contenders(
                 makers[form] = _Maker(folder / form, running, (old, new), signed, slot_bytes)
             made[name] = makers[form].make(name)
         yield made
+
+
+def _release(number: int) -> bytes:
+    return release.make_release(firmware.app_image("1.27.0"), release.Contents(number))
 
 
 def _form(name: str) -> str:
@@ -111,7 +114,7 @@ class _Maker:
         return Contender(name, self._flash(name, files), self._new, self._running.url, led_to)
 
     def _make_ours(self, name: str, signed: bool) -> Contender:
-        image, key = self._signed if signed else (self._new, None)
+        image, key = self._signed if signed and self._signed else (self._new, None)
         serial = _serial(name)
 
         def led_to(url: str) -> dict[str, bytes]:
@@ -124,7 +127,7 @@ class _Maker:
         confirm = f"{self._running.url}/v1/things/{thing['thingId']}/versions/{self._old_version}.json"
         httpx.put(confirm, headers={"X-ApiKey": thing["apiKey"]}, trust_env=False).raise_for_status()
         own = {"/serial.txt": serial.encode() + b"\n", **led_to(self._running.url)}
-        flash = self._flash(name, {**agent.compiled_files(device=DEVICE), **own})
+        flash = self._flash(name, {**agent.board_files(), **own})
         # From here on the agent knows what it is and has nothing to do.
         boot = board.power_on(flash, board.How())
         if boot.ended != "handover" or b"thingId" not in board.read_files(flash).get("/state.json", b""):

@@ -5,10 +5,11 @@ The agent's own main loop, once per device, on virtual time (see simulation.py);
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tools.proof.fleet import picture
@@ -35,7 +36,7 @@ def main() -> int:
                 options.seed,
                 jitter,
                 _LIMIT_S,
-                lambda count, task=task: progress.update(task, completed=count),
+                partial(_advance, progress, task),
             )
     _print_table(console, outcomes)
     server = Server(capacity)
@@ -51,6 +52,10 @@ def main() -> int:
     if missing:
         console.print(f"{missing} thermometers never came in step", highlight=False)
     return 1 if missing else 0
+
+
+def _advance(progress: Progress, task: TaskID, count: int) -> None:
+    progress.update(task, completed=count)
 
 
 def _print_table(console: Console, outcomes: dict[str, Outcome]) -> None:

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools.proof.powercut import world
 from tools.proof.reply import Reply, json_reply
@@ -201,8 +202,9 @@ class _Agent:
     def _load(self) -> None:
         # Memory is not what is looked at here, and loading modules anew takes time.
         _module("agent.runner").run = _call
-        sys.modules["net.urequests"] = urequests = types.ModuleType("net.urequests")
+        urequests: Any = types.ModuleType("net.urequests")
         urequests.request = self.request
+        sys.modules["net.urequests"] = urequests
         for name in ("board.sensors", "thermometer"):
             _module(name).time = self
         for name in ("agent.files", "agent.record_writer"):

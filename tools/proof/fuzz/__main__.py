@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -37,7 +37,7 @@ def main() -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(options.jobs) as pool:
         bars = {name: progress.add_task(name, total=wanted[name]) for name in names}
         batches = _batches(wanted, options.seed)
-        running = {}
+        running: dict[Future, Batch] = {}
         while True:
             while len(running) < options.jobs and (batch := next(batches, None)):
                 running[pool.submit(run, batch)] = batch

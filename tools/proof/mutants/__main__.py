@@ -21,6 +21,7 @@ from tools.proof.mutants.mistakes import MUTANTS
 from tools.twin.paths import ROOT
 
 _TIMEOUT_S = 300
+_ROOMS = ("device/agent/", "device/gadgetkeeper/", "device/ota/")
 
 
 def main() -> int:
@@ -63,9 +64,9 @@ def _caught_by(mutant: Mutant) -> str | None:
     """What notices the mistake: the first violated invariant, else the first failing test; None when nothing does."""
     with tempfile.TemporaryDirectory() as folder:
         device = copy_with(mutant, Path(folder))
-        # The quickest first: the tests know the package, a few cuts of every story know what holds it together.
+        # The quickest first: the tests know the rooms, a few cuts of every story know what holds them together.
         proofs = [lambda: _tests(device), lambda: _sweep(device, "--sample", "14", "--pairs", "60")]
-        if "gadgetkeeper" not in mutant.file:
+        if not mutant.file.startswith(_ROOMS):
             proofs.reverse()
         proofs.append(lambda: _sweep(device, "--pairs", "300"))
         return next(filter(None, (proof() for proof in proofs)), None)

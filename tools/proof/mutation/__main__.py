@@ -132,7 +132,7 @@ def _environment(device: Path) -> dict[str, str]:
 
 
 def _cosmic_ray(device: Path, *arguments: object) -> str:
-    command = [Path(sys.executable).parent / "cosmic-ray", *map(str, arguments)]
+    command = [str(Path(sys.executable).parent / "cosmic-ray"), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=_environment(device), capture_output=True, text=True)
     if done.returncode:
         raise MutationError(f"cosmic-ray {arguments[0]}: {done.stderr.strip()[-500:]}")

@@ -111,7 +111,7 @@ def _pairs(singles: list[Outcome], seed: int, count: int) -> list[tuple[str, tup
     candidates = [outcome for outcome in singles if len(outcome.operations) == 2 and outcome.operations[1]]
     if not candidates or any(outcome.problem for outcome in singles):
         return []
-    pairs = set()
+    pairs: set[tuple[str, tuple[Cut, Cut]]] = set()
     limit = sum(outcome.operations[1] * 3 for outcome in candidates)
     while len(pairs) < min(count, limit):
         first = chosen.choice(candidates)

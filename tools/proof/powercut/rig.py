@@ -16,6 +16,7 @@ import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from littlefs import LittleFS, LittleFSError, UserContext
 
@@ -132,11 +133,12 @@ class Rig:
             boot = importlib.import_module("boot")
             if self._behaviour == "hang":
                 raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
-            urequests = types.ModuleType("net.urequests")
+            urequests: Any = types.ModuleType("net.urequests")
             urequests.request = self.request
             with _as_module(urequests):
                 loop, board = importlib.import_module("agent.loop"), importlib.import_module("board")
-                sys.modules["agent.runner"].sys = types.SimpleNamespace(modules=_AgentModules())
+                runner: Any = sys.modules["agent.runner"]
+                runner.sys = types.SimpleNamespace(modules=_AgentModules())
                 loop.live(board.Board(boot.watchdog))
 
     # What the chip's modules tell the power supply (hardware.tell), as a file.
@@ -178,16 +180,18 @@ class Rig:
 
     @contextlib.contextmanager
     def _virtual_time(self):
+        clock: Any = time
+        memory: Any = gc
         kept = {name: getattr(time, name, None) for name in ("ticks_ms", "ticks_add", "ticks_diff", "sleep_ms")}
-        time.ticks_ms = lambda: self._now_ms
-        time.ticks_add = lambda ticks, delta: ticks + delta
-        time.ticks_diff = lambda one, other: one - other
-        time.sleep_ms = self._sleep
-        collect, gc.collect = gc.collect, lambda: 0  # MicroPython's takes a millisecond, CPython's fifty
+        clock.ticks_ms = lambda: self._now_ms
+        clock.ticks_add = lambda ticks, delta: ticks + delta
+        clock.ticks_diff = lambda one, other: one - other
+        clock.sleep_ms = self._sleep
+        collect, memory.collect = gc.collect, lambda: 0  # MicroPython's takes a millisecond, CPython's fifty
         try:
             yield
         finally:
-            gc.collect = collect
+            memory.collect = collect
             for name, value in kept.items():
                 setattr(time, name, value)
 
@@ -219,6 +223,7 @@ class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         is_package = self._code[name].co_filename.endswith("__init__.py")
         spec = importlib.util.spec_from_loader(name, self, origin=self._code[name].co_filename, is_package=is_package)
+        assert spec
         spec.has_location = True
         return spec
 

@@ -30,8 +30,8 @@ def draw(path: Path, setting: Setting) -> None:
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         f'<text x="8" y="20" font-size="14">One update: {len(operations)} flash operations, each cut half-way</text>',
     ]
-    for row, title in enumerate(_ROWS.values()):
-        parts.append(f'<text x="8" y="{_TOP + row * 28 + 16}">{title}</text>')
+    for at, title in enumerate(_ROWS.values()):
+        parts.append(f'<text x="8" y="{_TOP + at * 28 + 16}">{title}</text>')
     for number, (kind, row) in enumerate(operations):
         colour, meaning = _COLOURS[_fate(story, number)]
         y = _TOP + list(_ROWS).index(row) * 28

@@ -12,9 +12,9 @@ from rich.progress import Progress
 
 from tools import agent, factory, firmware, server
 from tools.proof.powercut.sweep import KINDS, Outcome, Setting
+from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Twin
-from tools.twin.image import make_image
 
 _OPERATIONS = {1: 47, 2: 21}  # of the boot that downloads 20,000 bytes, and of the trial
 _DEVICES_PER_JOB = 4  # they mostly wait for their sensors
@@ -48,9 +48,8 @@ class _Bench:
     def __init__(self, folder: Path, running: server.Running, setting: Setting) -> None:
         self._folder = folder
         self._running = running
-        self._old = make_image(setting.seed, setting.image_bytes * 5 // 6)
-        self._agents = agent.source_files(), agent.compiled_files()
-        self._image = make_image(setting.seed + 1, setting.image_bytes)
+        self._old = small_release(setting.seed, setting.image_bytes * 5 // 6)
+        self._image = small_release(setting.seed + 1, setting.image_bytes)
         new = folder / "new.bin"
         new.write_bytes(self._image)
         vendor = running.vendor
@@ -65,7 +64,7 @@ class _Bench:
         self._running.vendor.add_serials(self._product, [serial])
         flash = self._folder / f"{serial}.bin"
         files = {
-            **self._agents[(number + KINDS.index(kind)) % 2],
+            **agent.board_files(),
             **factory.own_files(serial, self._running.url, wifi=WIFI, start_spread_s=0),
         }
         flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self._old))

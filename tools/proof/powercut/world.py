@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import espsecure
 from cryptography.hazmat.primitives import serialization
@@ -95,7 +96,7 @@ class Server:
     current: str | None = None
     ranges: bool = False
     activations: int = 0
-    properties: dict[str, object] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
     phases: set[str] = field(default_factory=set)  # of all verdicts the device has reported
     log: list[str] = field(default_factory=list)
 
