@@ -1,6 +1,6 @@
 """Who gives the agent a firmware in the tests' own process: one reply for all, or ranges that can break off."""
 
-from gadgetkeeper.errors import RetryableError
+from agent.errors import RetryableError
 
 from tools.proof.reply import Reply
 
@@ -14,13 +14,13 @@ class Api:
         self._make_reply = make_reply
         self.asked = 0
 
-    def firmware(self, version_id, start=0, size_bytes=0, etag=None):
+    def firmware(self, device, version_id, download):
         self.asked += 1
         return self._make_reply()
 
 
 class RangeServer:
-    """A session with a server that offers ranges of `image` as `etag`; the first answer breaks off after `cut` bytes.
+    """A server that offers ranges of `image` as `etag`; the first answer breaks off after `cut` bytes.
     `starts` is where the ranges asked for begin."""
 
     def __init__(self, image, etag='"one"', cut=None, ranges=None):
@@ -28,7 +28,7 @@ class RangeServer:
         self.starts = []
         self._ranges = ranges or self._range
 
-    def request(self, method, url, data=None, headers=None):
+    def request(self, method, url, data, headers):
         wanted = headers.get("Range")
         start = int(wanted[6:-1]) if wanted else 0
         self.starts.append(start)

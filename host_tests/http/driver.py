@@ -1,8 +1,8 @@
-"""Calls servers as told, one JSON line per call, on either runtime: `driver.py ROOT CHIP DEVICE [own]`.
+"""Calls servers as told, one JSON line per call, on either runtime: `driver.py ROOT CHIP DEVICE`.
 
 A call is {"url", "method", "data", "headers", "read", "ca", "keep"}: `read` is "json", "body" or "none"; `keep` goes on
-with the session of the call before. With "api", that method of `Api` is called, with "arguments", for the thing in
-"state". What came out is a line of JSON, too. With "own", http:// does without urequests.
+with the link of the call before. With "call", that function of `gadgetkeeper.provision` is called with "arguments",
+for the thing in "record". What came out is a line of JSON, too.
 """
 
 import sys
@@ -18,64 +18,75 @@ if not hasattr(time, "ticks_ms"):
     from tools.twin import cpython_time
 
     cpython_time.install()
-elif sys.argv[4:] != ["own"]:
-    import requests
 
-    sys.modules["urequests"] = requests
+from agent import loop  # noqa: E402, F401  as on a board: what it imports stays loaded
+from agent.device import Device, Link  # noqa: E402
+from agent.errors import AgentError, PermanentError  # noqa: E402
+from agent.runner import run  # noqa: E402
 
-from gadgetkeeper.api import Api  # noqa: E402
-from gadgetkeeper.errors import AgentError, FinalError  # noqa: E402
-from gadgetkeeper.transport import Session  # noqa: E402
-
-_session = Session()
+_link = Link()
 
 
-def read_body(reply):
+def read_body(response):
     """How many bytes the body has, and a sum over them."""
     view = memoryview(bytearray(4096))
     size = total = 0
     while True:
-        count = reply.readinto(view)
+        count = response.readinto(view)
         if count == 0:
             return [size, total]
         size += count
         total = (total + sum(view[:count])) & 0xFFFFFFFF
 
 
+def call_gadgetkeeper(order):
+    """What a call of the agent returns."""
+    device = Device(None, None, order["root"])
+    device.link = _link
+    device.settings.server, device.settings.ca, device.settings.signing_keys = order["url"], "", []
+    device.record.thing_id, device.record.api_key = order["record"]
+    value = run("gadgetkeeper.provision", order["call"], device, *order.get("arguments", []))
+    return {"value": value and [value.id, value.name]}
+
+
 def call(order):
-    global _session
     if not order.get("keep"):
-        _session.close()
-        _session = Session(order.get("ca", ""))
+        _link.close()
     result = {}
-    reply = None
+    response = None
     try:
-        if "api" in order:
-            api = Api(order["url"], _session, order["state"])
-            return {"value": getattr(api, order["api"])(*order.get("arguments", []))}
+        if "call" in order:
+            return call_gadgetkeeper(order)
         data = order.get("data")
-        reply = _session.request(
-            order.get("method", "GET"), order["url"], data=data and data.encode(), headers=order.get("headers")
+        response = run(
+            "net.urequests",
+            "request",
+            order.get("method", "GET"),
+            order["url"],
+            data and data.encode(),
+            order.get("headers"),
+            order.get("ca", ""),
+            _link,
         )
-        result["status"] = reply.status_code
-        result["headers"] = reply.headers
-        result["bounded"] = reply.bounded
+        result["status"] = response.status_code
+        result["headers"] = response.headers
+        result["bounded"] = response.bounded
         read = order.get("read", "json")
         if read == "json":
-            result["json"] = reply.json()
+            result["json"] = response.json()
         elif read == "body":
-            result["body"] = read_body(reply)
+            result["body"] = read_body(response)
     except AgentError as error:
         result = {"code": error.code, "values": [str(value) for value in error.args[1:]]}
-        result["final"] = isinstance(error, FinalError)
+        result["permanent"] = isinstance(error, PermanentError)
     except Exception as error:
         text = io.StringIO()
         if hasattr(sys, "print_exception"):
             sys.print_exception(error, text)
         result = {"crash": text.getvalue() or repr(error)}
     finally:
-        if reply:
-            reply.close()
+        if response:
+            response.close()
     return result
 
 

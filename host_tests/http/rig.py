@@ -18,13 +18,12 @@ HANG_S = 120
 """Longer than any of a device's waits but the one for a whole body."""
 
 HASTE = {
-    "reply.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 1500},
-    "client.py": {"_CONNECT_TIMEOUT_S": 1, "_HANDSHAKE_MS": 1000},
-    "transport.py": {"_CONNECT_TIMEOUT_S": 1},
+    "response.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 1500},
+    "connection.py": {"_CONNECT_TIMEOUT_S": 1, "_SEND_MS": 1000},
 }
 """Waits for moments only; the device's own are of the same kind, but longer."""
 
-WAITS = {"own": {}, "hasty": HASTE, "short window": {"reply.py": {"_WINDOW_MS": 1500}}}
+WAITS = {"own": {}, "hasty": HASTE, "short window": {"response.py": {"_WINDOW_MS": 1500}}}
 
 
 def hasty_device(folder: Path, haste: dict = HASTE) -> Path:
@@ -32,7 +31,7 @@ def hasty_device(folder: Path, haste: dict = HASTE) -> Path:
     device = folder / "device"
     shutil.copytree(DEVICE, device, ignore=shutil.ignore_patterns("__pycache__"))
     for name, constants in haste.items():
-        path = device / "gadgetkeeper" / name
+        path = device / "net" / name
         source = path.read_text()
         for constant, value in constants.items():
             source, count = re.subn(rf"^{constant} = const\(\d+\)", f"{constant} = const({value})", source, flags=re.M)
@@ -42,7 +41,7 @@ def hasty_device(folder: Path, haste: dict = HASTE) -> Path:
 
 
 class Driver:
-    """Makes calls in processes of their own. `runtime` is "cpython", "vm", or "vm-own" for the VM without urequests.
+    """Makes calls in processes of their own. `runtime` is "cpython" or "vm".
 
     A call waits as long as a device does, so that no verdict depends on how busy this machine is. Its `waits` are
     "hasty" for servers on which every device gives up in the end."""
@@ -58,7 +57,7 @@ class Driver:
             haste = WAITS[waits]
             device = hasty_device(self._folder / waits, haste) if haste else DEVICE
             self._processes[waits] = _Process(self.runtime, device)
-        return self._processes[waits].call(url, order)
+        return self._processes[waits].call(url, {"root": f"{self._folder}/", **order})
 
     def close(self) -> None:
         """End the processes."""
@@ -69,7 +68,7 @@ class Driver:
 class _Process:
     def __init__(self, runtime: str, device: Path) -> None:
         program = [sys.executable] if runtime == "cpython" else [VM, "-X", f"heapsize={HEAP}"]
-        arguments = [DRIVER, ROOT, CHIP, device, *(["own"] if runtime == "vm-own" else [])]
+        arguments = [DRIVER, ROOT, CHIP, device]
         self._process = subprocess.Popen(
             [*program, *arguments],
             stdin=subprocess.PIPE,

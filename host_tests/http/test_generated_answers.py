@@ -70,9 +70,8 @@ def answers(draw):
 
 @pytest.fixture(scope="module")
 def drivers(tmp_path_factory):
-    made = [
-        Driver(name, tmp_path_factory.mktemp("fuzz")) for name in ("cpython", "vm", "vm-own")[: 3 if VM.exists() else 1]
-    ]
+    runtimes = ("cpython", "vm") if VM.exists() else ("cpython",)
+    made = [Driver(name, tmp_path_factory.mktemp("fuzz")) for name in runtimes]
     yield made
     for driver in made:
         driver.close()

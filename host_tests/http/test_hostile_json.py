@@ -9,7 +9,7 @@ from host_tests.http.rig import Driver
 
 RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 THING, KEY, VERSION = "a" * 32, "b" * 32, "c" * 32
-STATE = {"thingId": THING, "apiKey": KEY}
+RECORD = [THING, KEY]
 CALLS = {"activate": ("thingId", "apiKey"), "target_version": ("id",), "current_version": ("id",)}
 WELL = {"thingId": "d" * 32, "apiKey": "e" * 32, "id": VERSION, "name": "2", "description": ""}
 
@@ -55,10 +55,10 @@ def server():
         yield server
 
 
-def call(driver, server, text: str, api: str) -> dict:
+def call(driver, server, text: str, name: str) -> dict:
     server.play([answer(text.encode())])
-    arguments = ["THERM1"] if api == "activate" else []
-    result = driver.call(server.url, api=api, arguments=arguments, state=STATE)
+    arguments = ["THERM1"] if name == "activate" else []
+    result = driver.call(server.url, call=name, arguments=arguments, record=RECORD)
     assert "crash" not in result, result
     return result
 
@@ -69,9 +69,12 @@ def with_member(name: str, value: str) -> str:
 
 @pytest.mark.parametrize("value", NO_IDS)
 def test_what_is_no_id_is_refused(driver, server, value):
-    for api, members in CALLS.items():
+    for call_name, members in CALLS.items():
         for member in members:
-            assert call(driver, server, with_member(member, value), api).get("code") == "bad_answer", (api, member)
+            assert call(driver, server, with_member(member, value), call_name).get("code") == "bad_answer", (
+                call_name,
+                member,
+            )
 
 
 @pytest.mark.parametrize("value", NO_IDS)
@@ -83,8 +86,8 @@ def test_id_stands_in_for_what_is_no_name(driver, server, value):
     "text", ["[]", "null", "5", '"id"', "{}", '[{"id": "a"}]', '{"ID": "a"}', '{"id": "a", "id": 5}']
 )
 def test_what_is_no_such_object_is_refused(driver, server, text):
-    for api in CALLS:
-        assert call(driver, server, text, api)["code"] == "bad_answer"
+    for name in CALLS:
+        assert call(driver, server, text, name)["code"] == "bad_answer"
 
 
 def test_duplicate_members_give_one_of_them(driver, server):
@@ -110,5 +113,5 @@ STATUSES |= {410: "no_target", 429: "server_error", 500: "server_error", 503: "s
 def test_status_without_a_word(driver, server, status):
     # The second answer is for the question whether the thing is still there.
     server.play([answer(json.dumps(WELL).encode(), f"{status} X")], [answer(b"{}")])
-    result = driver.call(server.url, api="target_version", state=STATE)
+    result = driver.call(server.url, call="target_version", record=RECORD)
     assert result.get("code") == STATUSES[status], result

@@ -25,19 +25,6 @@ def server():
         yield server
 
 
-@pytest.mark.vm
-def test_vm_without_urequests(tmp_path, server):
-    driver = Driver("vm-own", tmp_path)
-    for script, code in ([[GOOD], None], [[GOOD[:-3]], "body_cut"], [[RESET], "no_answer"], [[HOLD], "stalled"]):
-        for order in ({}, {"method": "PUT", "data": "21.5"}):
-            assert (
-                call(driver, server, *script, waits="hasty" if code == "stalled" else "own", **order).get("code")
-                == code
-            )
-            assert b" /v1/x.json HTTP/1.1\r\n" in server.heard[0]
-    driver.close()
-
-
 def call(driver, server, *script, **order):
     """Call a server that plays this script; then call it once more, well again."""
     server.play(list(script))
@@ -252,7 +239,7 @@ def test_redirect_is_not_followed_not_even_at_home(driver, server, status):
         for method in ("GET", "PUT"):
             server.play([redirect(where, status)], [GOOD])
             result = driver.call(server.url + "/v1/x.json", method=method, headers={"X-ApiKey": KEY})
-            assert (result["code"], result["final"], len(server.heard)) == ("redirect", False, 1)
+            assert (result["code"], result["permanent"], len(server.heard)) == ("redirect", False, 1)
 
 
 ELSEWHERE = [
@@ -282,7 +269,7 @@ def test_redirect_to_elsewhere_is_not_followed_and_nobody_else_hears_a_secret(dr
         for status in ("302 Found", "307 Temporary"):
             server.play([redirect(where, status)], [GOOD])
             result = driver.call(server.url + "/x", headers={"X-ApiKey": KEY})
-            assert (result.get("code"), result.get("final"), len(server.heard)) == ("redirect", False, 1)
+            assert (result.get("code"), result.get("permanent"), len(server.heard)) == ("redirect", False, 1)
             assert KEY not in str(result)
         assert other.connections == 0
 

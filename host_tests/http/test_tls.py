@@ -123,7 +123,7 @@ def test_versions_of_tls(driver, ca, ca_file, version):
 def test_certificate_that_does_not_do(driver, ca, ca_file, names, validity, code):
     with Server([GOOD], tls=context(ca.issue_cert(*names, **validity))) as server:
         result = call(driver, server, ca_file)
-        assert (result["code"], result["final"]) == (code, False)
+        assert (result["code"], result["permanent"]) == (code, False)
         assert server.heard == [], "something was said to a server that is not the right one"
 
 
@@ -187,14 +187,14 @@ def test_ca_file_that_is_none(driver, tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     result = driver.call("https://localhost:1/", ca=str(path))
-    assert (result["code"], result["final"]) == ("bad_ca", True), result
+    assert (result["code"], result["permanent"]) == ("bad_ca", True), result
     assert result["values"][0] == str(path)
 
 
 def test_https_without_ca_says_nothing_to_anybody(driver, ca):
     with Server([GOOD], tls=context(ca.issue_cert("localhost"))) as server:
         result = call(driver, server, "")
-        assert (result["code"], result["final"]) == ("no_ca", True)
+        assert (result["code"], result["permanent"]) == ("no_ca", True)
         assert server.connections == 0
 
 
@@ -248,10 +248,10 @@ def test_body_that_ends_with_the_connection(driver, ca, ca_file, ends):
         assert call(driver, server, ca_file, read="body")["body"][0] == len(body)
 
 
-# One connection for the calls of one session
+# One connection for the calls of one link
 
 
-def test_calls_of_one_session_use_one_connection(driver, ca, ca_file):
+def test_calls_of_one_link_use_one_connection(driver, ca, ca_file):
     with Server([GOOD, NEXT], tls=context(ca.issue_cert("localhost"))) as server:
         for number in range(5):
             assert call(driver, server, ca_file, keep=number > 0)["json"] == {"id": "abc"}

@@ -10,9 +10,7 @@ import pytest
 
 from host_tests.unit import vm
 from tools.proof import scratch
-from tools.proof.held import keep_modules
 
-keep_modules()
 _CPYTHON_ONLY = {"pytest", "hypothesis"}
 
 

@@ -1,7 +1,8 @@
 """The agent's verdicts on images that lie in files, for comparison with the vendor's tools."""
 
-from gadgetkeeper.errors import AgentError
-from gadgetkeeper.install import _check
+from agent.errors import AgentError
+from ota.image import check_image
+from ota.slot import Slot
 
 from tools.proof import scratch
 from tools.twin.small_chip import power_on
@@ -10,11 +11,10 @@ from tools.twin.small_chip import power_on
 def verdict(image, trusted, partition=None):
     """ "ok", or the code of the error that the check from flash raises for `image`."""
     partition = partition or power_on()
-    slot = partition("ota_1")
-    slot.writeblocks(0, image + b"\xff" * (-len(image) % 4096))
+    slot = Slot(partition("ota_1"))
+    slot.partition.writeblocks(0, image + b"\xff" * (-len(image) % 4096))
     try:
-        job = None, None, slot, partition(partition.RUNNING)
-        _check(job, len(image), False, trusted, 301, memoryview(bytearray(4096)))
+        check_image(slot, len(image), trusted)
     except AgentError as error:
         return error.code
     return "ok"

@@ -1,9 +1,12 @@
 """The clock before TLS: never back beyond what is known, whoever answers; and nobody waits for long."""
 
 import ntptime
-from gadgetkeeper import clock
+from agent.record_reader import read_record
 from machine import RTC
+from net import clock
+from net.http_date import date_s
 
+from host_tests.fakes.device import fake_device
 from tools.twin import hardware
 
 NOV_2026 = 846806400
@@ -22,7 +25,7 @@ class Time:
         return self._shown_s + clock._EPOCH_S + 0.75
 
 
-def set_time(shown_s, floor_s, ntp, doubt=False):
+def adjust(shown_s, floor_s, ntp, trusted=True):
     """Set the clock in a world where NTP tells `ntp`; whether the time is known, and what the RTC was set to."""
     hardware.world = {"ntp": ntp}
     ntptime.asked = 0
@@ -30,7 +33,7 @@ def set_time(shown_s, floor_s, ntp, doubt=False):
     real = clock.time
     clock.time = Time(shown_s, real)
     try:
-        known = clock.set_time(RTC(), floor_s, "ntp.example", doubt)
+        known = clock.adjust(RTC(), floor_s, "ntp.example", trusted)
     finally:
         clock.time = real
     value = RTC().datetime()
@@ -39,37 +42,37 @@ def set_time(shown_s, floor_s, ntp, doubt=False):
     year, month, day, _, hour, minute, second, _ = value
     names = "JanFebMarAprMayJunJulAugSepOctNovDec"
     date = f"Xxx, {day:02} {names[month * 3 - 3 : month * 3]} {year} {hour:02}:{minute:02}:{second:02} GMT"
-    return known, clock.date_s(date)
+    return known, date_s(date)
 
 
 def test_clock_that_is_right_is_left_alone_and_nobody_is_asked():
-    assert set_time(NOV_2026 + 5, 0, NOV_2026 + 99) == (True, None)
+    assert adjust(NOV_2026 + 5, 0, NOV_2026 + 99) == (True, None)
     assert ntptime.asked == 0
 
 
 def test_clock_at_its_start_is_set_by_ntp():
-    assert set_time(9, 0, NOV_2026 + 123456) == (True, NOV_2026 + 123456)
+    assert adjust(9, 0, NOV_2026 + 123456) == (True, NOV_2026 + 123456)
     assert (ntptime.host, ntptime.timeout) == ("ntp.example", 2)
 
 
 def test_without_ntp_the_clock_stands_at_the_floor():
     made_at = NOV_2026 + YEAR_S
-    assert set_time(9, made_at, None) == (False, made_at)
-    assert set_time(9, 0, None) == (False, NOV_2026)
+    assert adjust(9, made_at, None) == (False, made_at)
+    assert adjust(9, 0, None) == (False, NOV_2026)
     assert ntptime.asked == 2, "one lost packet is no verdict"
 
 
 def test_ntp_below_the_floor_cannot_make_an_expired_certificate_valid():
     made_at = NOV_2026 + YEAR_S
-    assert set_time(9, made_at, made_at - 1) == (False, made_at)
-    assert set_time(9, 0, 0) == (False, NOV_2026)
+    assert adjust(9, made_at, made_at - 1) == (False, made_at)
+    assert adjust(9, 0, 0) == (False, NOV_2026)
 
 
-def test_doubt_corrects_a_clock_that_was_set_too_late_and_never_goes_below_the_floor():
+def test_distrust_corrects_a_clock_that_was_set_too_late_and_never_goes_below_the_floor():
     made_at = NOV_2026 + YEAR_S
-    assert set_time(made_at + 20 * YEAR_S, made_at, made_at + 5, doubt=True) == (True, made_at + 5)
-    assert set_time(made_at + 20 * YEAR_S, made_at, made_at - 5, doubt=True) == (False, None)
-    assert set_time(made_at + 20, made_at, None, doubt=True) == (False, None)
+    assert adjust(made_at + 20 * YEAR_S, made_at, made_at + 5, trusted=False) == (True, made_at + 5)
+    assert adjust(made_at + 20 * YEAR_S, made_at, made_at - 5, trusted=False) == (False, None)
+    assert adjust(made_at + 20, made_at, None, trusted=False) == (False, None)
 
 
 def test_ntp_answer_that_is_too_short_is_no_answer():
@@ -80,7 +83,7 @@ def test_ntp_answer_that_is_too_short_is_no_answer():
 
     ntptime.time = short
     try:
-        assert set_time(9, 0, NOV_2026 + 7) == (False, NOV_2026)
+        assert adjust(9, 0, NOV_2026 + 7) == (False, NOV_2026)
     finally:
         ntptime.time = kept
 
@@ -95,7 +98,7 @@ def test_verified_date_sets_the_clock():
 def test_date_that_is_none_or_long_past_changes_nothing():
     for text in ("", "x", "Sun, 06 Nov 1994 08:49:37 GMT", "Thu, 01 Jan 2015 00:00:00 GMT", "x" * 29):
         RTC().datetime(START)
-        assert clock.learn(RTC(), text, 0) == 0 and RTC().datetime() == START, text
+        assert clock.learn(RTC(), text, 0) is None and RTC().datetime() == START, text
 
 
 def test_dates_of_every_month_and_of_leap_years():
@@ -109,12 +112,12 @@ def test_dates_of_every_month_and_of_leap_years():
         ("Thu, 01 Mar 2029 00:00:00 GMT", 10652),
         ("Thu, 31 Dec 2099 00:00:00 GMT", 36524),
     ):
-        assert clock.date_s(text) == days * 86400, text
+        assert date_s(text) == days * 86400, text
 
 
 def test_text_that_is_no_http_date_is_none():
     good = "Tue, 24 Nov 2026 20:44:52 GMT"
-    assert clock.date_s(good) > 0
+    assert date_s(good) > 0
     for text in (
         good[:-1],
         good + " ",
@@ -128,7 +131,7 @@ def test_text_that_is_no_http_date_is_none():
         "Tue Nov 24 20:44:52 2026",
         "\u00b2" * 29,
     ):
-        assert clock.date_s(text) == 0, text
+        assert date_s(text) == 0, text
 
 
 def learn(shown_s, date, known_s=0):
@@ -144,15 +147,42 @@ def learn(shown_s, date, known_s=0):
 def test_record_keeps_a_learned_time_once_a_day():
     learned = learn(NOV_2026 + 24 * 86400, "Tue, 24 Nov 2026 20:44:52 GMT")
     assert learned == NOV_2026 + 23 * 86400 + 20 * 3600 + 44 * 60 + 52
-    assert learn(learned + 3600, "Tue, 24 Nov 2026 21:44:52 GMT", learned) == 0
+    assert learn(learned + 3600, "Tue, 24 Nov 2026 21:44:52 GMT", learned) is None
     assert learn(learned + 86400, "Wed, 25 Nov 2026 20:44:53 GMT", learned) == learned + 86401
 
 
 def test_wrong_date_of_a_server_is_not_kept_for_ever():
     for date in ("Fri, 06 Feb 2060 07:08:10 GMT", "Wed, 01 Feb 2090 07:08:10 GMT"):
-        assert learn(NOV_2026 + 86400, date) == 0, date
-    assert learn(9, "Tue, 24 Nov 2026 20:44:52 GMT") == 0  # kept once a handshake has succeeded at that time
+        assert learn(NOV_2026 + 86400, date) is None, date
+    assert learn(9, "Tue, 24 Nov 2026 20:44:52 GMT") is None  # kept once a handshake has succeeded at that time
 
 
 def test_kiss_of_death_is_no_time():
-    assert set_time(9, 0, 1139293696) == (False, NOV_2026)
+    assert adjust(9, 0, 1139293696) == (False, NOV_2026)
+
+
+def test_clock_is_not_trusted_in_a_round_after_a_failed_one():
+    for failures, asked in ((0, 0), (1, 1)):
+        device = fake_device(ntp="ntp.example")
+        device.board.rtc = RTC
+        device.schedule.failures = failures
+        hardware.world = {"ntp": NOV_2026 + 99}
+        ntptime.asked = 0
+        real, clock.time = clock.time, Time(NOV_2026 + 5, clock.time)
+        try:
+            clock.set_clock(device)
+        finally:
+            clock.time = real
+        assert ntptime.asked == asked, failures
+
+
+def test_learned_time_is_the_floor_of_the_next_start():
+    device = fake_device(made_at=NOV_2026)
+    device.board.rtc = RTC
+    device.server_date = "Tue, 24 Nov 2026 20:44:52 GMT"
+    real, clock.time = clock.time, Time(NOV_2026 + 24 * 86400, clock.time)
+    try:
+        clock.learn_time(device)
+    finally:
+        clock.time = real
+    assert read_record(device.root).time_s == date_s(device.server_date)

@@ -1,27 +1,38 @@
 """The record on flash: never torn, never believed blindly, never written for nothing."""
 
+import json
 import os
 
-import gadgetkeeper.store
-from gadgetkeeper import steps
-from gadgetkeeper.errors import FinalError, RetryableError
-from gadgetkeeper.files import DEFAULTS, config, record, serial_number
-from gadgetkeeper.store import keep
+from agent import record_writer
+from agent.errors import PermanentError, RetryableError
+from agent.files import serial_number
+from agent.record import ARMED, ROLLED_BACK, Pending, Record
+from agent.record_reader import read_record
+from gadgetkeeper import provision
 
+from host_tests.fakes.device import fake_device
 from host_tests.unit.expect import raises
 from tools.proof import scratch
 
-
-def folder():
-    """A new flash."""
-    gadgetkeeper.store.root = scratch.folder()
-    return gadgetkeeper.store.root
-
-
-def settings():
-    given = {}
-    config(given)
-    return given
+EVERY_MEMBER = {
+    "thing_id": "a" * 32,
+    "api_key": "b" * 32,
+    "server": "http://server",
+    "signed": True,
+    "sensor_seen": True,
+    "renamed": True,
+    "version_id": "1",
+    "slot": "ota_0",
+    "image": "f" * 32,
+    "confirmed": True,
+    "previous_id": "0",
+    "previous_image": "e" * 32,
+    "floor": 7,
+    "quarantined": "2",
+    "outcome": {"phase": "trial", "versionId": "2", "attempt": 1, "code": None},
+    "time_s": 846806400,
+}
+BEGUN = {"head": "0" * 64, "etag": '"one"', "size_bytes": 12345, "error_code": "truncated"}
 
 
 def write(root, name, content):
@@ -29,99 +40,154 @@ def write(root, name, content):
         file.write(content)
 
 
+def on_flash(root):
+    with open(root + "state.json") as file:
+        return json.load(file)
+
+
+def members(record):
+    return {name: getattr(record, name) for name in EVERY_MEMBER}
+
+
 def test_serial_number_is_read_and_trimmed():
-    root = folder()
+    root = scratch.folder()
     write(root, "serial.txt", b" THERM00000000000001\r\n")
-    assert serial_number() == "THERM00000000000001"
+    assert serial_number(root) == "THERM00000000000001"
 
 
 def test_serial_that_cannot_be_one_is_refused_with_a_sentence():
-    root = folder()
-    raises(FinalError, "no_serial", serial_number)
+    root = scratch.folder()
+    raises(PermanentError, "no_serial", serial_number, root)
     for content in (b"", b"  \n"):
         write(root, "serial.txt", content)
-        raises(FinalError, "no_serial", serial_number)
+        raises(PermanentError, "no_serial", serial_number, root)
     for content in (b"../../etc", b"A B", b"A/B", b"\xff\xfe", b"X" * 65, b"A\r\nX-Evil: 1"):
         write(root, "serial.txt", content)
-        raises(FinalError, "bad_serial", serial_number)
+        raises(PermanentError, "bad_serial", serial_number, root)
 
 
-def test_config_falls_back_to_defaults_and_refuses_wrong_types_without_showing_values():
-    root = folder()
-    assert settings() == DEFAULTS
-    write(root, "config.json", b'{"server": "http://x", "unknown": 1}')
-    assert settings()["server"] == "http://x"
-    for content in (b"", b"{", b"[]"):
-        write(root, "config.json", content)
-        raises(FinalError, "no_config", settings)
-    for content in (
-        b'{"wifi": "secret-1"}',
-        b'{"check_interval_s": 0}',
-        b'{"start_spread_s": -1}',
-        b'{"server": ["secret-2"]}',
+def test_every_member_survives_a_reset():
+    root = scratch.folder()
+    record = Record(root)
+    assert set(EVERY_MEMBER) | {"pending", "dirty", "_root"} == set(record.__dict__), "a member that is not tested"
+    record.save(**EVERY_MEMBER)
+    assert members(read_record(root)) == EVERY_MEMBER
+    assert not record.dirty and read_record(root).pending is None
+
+
+def test_every_step_of_an_update_survives_a_reset():
+    root = scratch.folder()
+    begun = Pending("2", "ota_1", 1)
+    for name, value in BEGUN.items():
+        setattr(begun, name, value)
+    armed = Pending("2", "ota_1", 2, ARMED)
+    armed.image = "f" * 32
+    rolled_back = Pending("2", "ota_1", 3, ROLLED_BACK)
+    rolled_back.image, rolled_back.error_code = "f" * 32, "rolled_back"
+    for pending in (Pending("2", "ota_1"), begun, armed, rolled_back):
+        Record(root).write_ahead(pending)
+        assert read_record(root).pending.__dict__ == pending.__dict__
+
+
+def test_download_that_cannot_be_resumed_is_read_as_one_that_starts_over():
+    root = scratch.folder()
+    for name, value in (("head", "0" * 63), ("head", 5), ("head", "g/" * 32), ("etag", 'W/"a"'), ("etag", '"a\\n"')):
+        update = {"versionId": "2", "slot": "ota_1", "attempts": 1, "phase": "download"}
+        update.update({"head": "0" * 64, "etag": '"one"', "size": 12345, name: value})
+        write(root, "state.json", json.dumps({"update": update}).encode())
+        pending = read_record(root).pending
+        assert (pending.version_id, pending.attempts, pending.head) == ("2", 1, None), (name, value)
+    update["etag"] = '"one"'
+    for size in (-1, "9", None, True, 1 << 31):
+        update["size"] = size
+        write(root, "state.json", json.dumps({"update": update}).encode())
+        assert read_record(root).pending.head is None, size
+
+
+def test_update_that_cannot_be_is_none():
+    root = scratch.folder()
+    whole = {"versionId": "2", "slot": "ota_1", "attempts": 1, "phase": "armed", "image": "f"}
+    for name, value in (
+        ("versionId", None),
+        ("versionId", "../x"),
+        ("slot", 5),
+        ("attempts", -1),
+        ("attempts", "1"),
+        ("attempts", True),
+        ("phase", "done"),
+        ("phase", ["armed"]),
+        ("image", None),
+        ("image", 5),
     ):
-        write(root, "config.json", content)
-        assert "secret" not in raises(FinalError, "bad_config", settings)
+        update = dict(whole)
+        update[name] = value
+        write(root, "state.json", json.dumps({"update": update}).encode())
+        assert read_record(root).pending is None, (name, value)
 
 
-def test_record_survives_and_none_removes():
-    folder()
-    state = record()
-    keep(state, thingId="a" * 32, renamed=True, versionId="b")
-    keep(state, versionId=None)
-    assert record() == {"thingId": "a" * 32, "renamed": True}
+def test_none_removes():
+    root = scratch.folder()
+    record = Record(root)
+    record.save(version_id="b", thing_id="a")
+    record.save(version_id=None)
+    assert "versionId" not in on_flash(root) and read_record(root).thing_id == "a"
 
 
 def test_torn_empty_or_foreign_record_means_a_new_start():
+    nothing = members(Record("/"))
     for content in (b"", b'{"thingId": "a', b"[]", b"\xff\xff", b"null", b"12", b'{"update": {"versionId": "a"}}'):
-        root = folder()
+        root = scratch.folder()
         write(root, "state.json", content)
-        assert record() == {}, content
+        record = read_record(root)
+        assert members(record) == nothing and record.pending is None, content
+        assert not record.dirty
 
 
 def test_wrong_types_in_the_record_are_dropped_one_by_one():
-    root = folder()
-    write(
-        root, "state.json", b'{"thingId": 5, "apiKey": "k\\r\\nX: y", "renamed": "yes", "versionId": "v", "other": 1}'
-    )
-    assert record() == {"versionId": "v"}
+    root = scratch.folder()
+    foreign = {"thingId": 5, "apiKey": "k\r\nX: y", "renamed": "yes", "confirmed": 1, "signed": [], "other": 1}
+    foreign.update({"floor": -1, "time": 1 << 31, "verdict": {"phase": "trial"}, "server": 5, "versionId": "v"})
+    write(root, "state.json", json.dumps(foreign).encode())
+    expected = members(Record("/"))
+    expected["version_id"] = "v"
+    assert members(read_record(root)) == expected
 
 
 def test_nothing_is_written_when_nothing_changed():
-    root = folder()
-    keep({}, thingId="a")
-    os.rename(root + "state.json", root + "moved")
-    os.rename(root + "moved", root + "state.json")
-    state = record()
+    root = scratch.folder()
+    Record(root).save(thing_id="a")
+    record = read_record(root)
     os.remove(root + "state.json")
-    keep(state, thingId="a")
+    record.save(thing_id="a")
     assert "state.json" not in os.listdir(root)
-
-
-class Activation:
-    """An Api that activates as this thing with this key."""
-
-    def __init__(self, thing_id, api_key):
-        self._answer = thing_id, api_key
-
-    def activate(self, serial):
-        return self._answer
+    record.save(thing_id="b")
+    assert "state.json" in os.listdir(root)
 
 
 def test_another_thing_means_that_nothing_is_renamed_or_confirmed_yet():
-    folder()
-    state = record()
-    keep(state, thingId="a", apiKey="k", renamed=True, confirmed=True)
-    steps.activate(Activation("a", "k2"), "THERM1", state)
-    assert record() == {"thingId": "a", "apiKey": "k2", "renamed": True, "confirmed": True}
-    steps.activate(Activation("b", "k3"), "THERM1", state)
-    assert record() == {"thingId": "b", "apiKey": "k3", "renamed": False, "confirmed": False}
+    device = fake_device(server="http://server", signing_keys=["0" * 64])
+    record = device.record
+    record.save(thing_id="a", api_key="k", renamed=True, confirmed=True)
+    kept, answered = provision.answer, {}
+    provision.answer = lambda device, name, serial: answered
+    try:
+        answered.update({"thingId": "a", "apiKey": "k2"})
+        provision.activate(device, "THERM1")
+        saved = read_record(device.root)
+        assert (saved.thing_id, saved.api_key, saved.renamed, saved.confirmed) == ("a", "k2", True, True)
+        assert (saved.server, saved.signed) == ("http://server", True)
+        answered.update({"thingId": "b", "apiKey": "k3"})
+        provision.activate(device, "THERM1")
+        saved = read_record(device.root)
+        assert (saved.thing_id, saved.api_key, saved.renamed, saved.confirmed) == ("b", "k3", False, False)
+    finally:
+        provision.answer = kept
 
 
-def test_full_flash_keeps_the_old_record_whole():
-    folder()
-    state = record()
-    keep(state, thingId="a")
+def test_full_flash_keeps_the_old_record_whole_and_the_new_one_to_be_written():
+    root = scratch.folder()
+    record = Record(root)
+    record.save(thing_id="a")
 
     class Full:
         def __init__(self, name, mode):
@@ -137,9 +203,11 @@ def test_full_flash_keeps_the_old_record_whole():
         def __exit__(self, *_):
             self.file.close()
 
-    gadgetkeeper.store.open = Full
+    record_writer.open = Full
     try:
-        raises(RetryableError, "state_not_saved", lambda: keep(state, thingId="b"))
+        raises(RetryableError, "state_not_saved", lambda: record.save(thing_id="b"))
     finally:
-        del gadgetkeeper.store.open
-    assert record() == {"thingId": "a"}
+        del record_writer.open
+    assert read_record(root).thing_id == "a" and record.dirty
+    record.save()
+    assert read_record(root).thing_id == "b" and not record.dirty

@@ -1,21 +1,26 @@
 """The update as a transaction: what is on flash decides, whatever was interrupted before."""
 
 import hashlib
+import json
 import struct
+import sys
 
-import gadgetkeeper.api
-import gadgetkeeper.store
-from gadgetkeeper import files, firmware, steps
-from gadgetkeeper.errors import AgentError, FinalError, RetryableError
-from gadgetkeeper.install import arm, place
-from gadgetkeeper.slots import Slots
-from gadgetkeeper.store import keep
-from gadgetkeeper.update import prove, settle
+from agent.errors import AgentError, PermanentError, RetryableError
+from agent.record import Version
+from agent.record_reader import read_record
+from agent.runner import run
+from gadgetkeeper import things
+from ota import arming
+from ota.plan import plan
+from ota.reconcile import installed_id, reconcile
+from ota.slots import Slots, arm
+from ota.trial import prove
 
+from host_tests.fakes.device import FakeBoard, fake_device
 from host_tests.fakes.firmware import Api, RangeServer
 from host_tests.unit.expect import raises
-from tools.proof import scratch
-from tools.proof.reply import Reply, as_string
+from tools.proof import in_process, scratch
+from tools.proof.reply import Reply, as_string, json_reply
 from tools.twin import hardware, otadata
 from tools.twin.image import make_image
 from tools.twin.small_chip import SLOT_BYTES, power_on, reboot_into, roll_back
@@ -24,73 +29,80 @@ V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
 NEW = make_image(2)
 
 
-class NoApi:
-    """A server that knows no version of this device."""
-
-    @staticmethod
-    def current_version():
-        return None
-
-
-class Board:
+class Bench:
     """A device with version 1 installed; `start` is what each power-on begins with."""
 
     def __init__(self, image=None):
         self.Partition = power_on(image=image)
         self.root = scratch.folder()
-        self.revision = 301
         self.start()
-        keep(self.state, versionId=V1, confirmed=True, **self.runs)
+        running = self.running
+        self.device.record.save(version_id=V1, slot=running.slot, image=running.image, confirmed=True)
 
     def start(self):
-        gadgetkeeper.store.root = self.root
-        self.state = files.record()
         self.slots = Slots(self.Partition)
-        self.runs, self.on_trial, self.resume = settle(self.state, self.Partition)
+        self.board = FakeBoard(self.Partition, self.slots.on_trial())
+        self.device = fake_device(self.board, self.root)
+        self.device.record = read_record(self.root)
+        self.running = reconcile(self.device)
+        self.on_trial = self.running.on_trial
         return self
 
-    def chip_revision(self):
-        return self.revision
-
     def installed(self):
-        return steps.look_up_installed(NoApi, self.state, self.runs, self.on_trial)
+        return installed_id(self.device, self.running)
 
     def prove(self):
-        prove(self.state, self.Partition)
+        prove(self.device, self.running)
 
     def has_given_up(self, version):
-        return self.state.get("quarantined") == version
+        return self.device.record.quarantined == version
 
-    def install(self, api, version=V2, keys=()):
+    def install(self, source, version=V2):
         """One round, from the start to the armed slot; gives what the console was told."""
         self.start()
-        return self.bring(api, version, keys)
+        return self.bring(source, version)
 
-    def bring(self, api, version=V2, keys=()):
-        """The round's rest."""
-        notes = []
-        if isinstance(api, RangeServer):
-            api = gadgetkeeper.api.Api("http://server", api, self.state)
-        replies = steps.ask_for_firmware(api, self.state, version, self.resume)
-        others = firmware.board, firmware.step, firmware.bar
-        firmware.board = self
-        firmware.step = lambda number, text, *values: notes.append(text.format(*values))
-        firmware.bar = lambda *values: None
+    def bring(self, source, version=V2):
+        """The round's rest, which ends with a reset."""
+        name = "source_of_firmware"
+        if isinstance(source, RangeServer):
+            in_process.serve(source.request)
+            name = "gadgetkeeper.firmware"
+            self.device.settings.server = "http://server"
+        else:
+            sys.modules[name] = source
+        before = len(self.device.console.lines)
         try:
-            firmware.install(replies, keys, self.state, version, "x")
+            run("ota.install", "install", self.device, Version(version, "x"), name)
+        except hardware.PowerLoss:
+            if not self.board.resets:
+                raise
+        else:
+            raise AssertionError("no reset")
         finally:
-            firmware.board, firmware.step, firmware.bar = others
-        return [note[11:] for note in notes if "signature" not in note and "checked" not in note]
-
-    def feed(self):
-        """The watchdog has nothing to do here."""
+            if name == "gadgetkeeper.firmware":
+                in_process.stop()
+        lines = self.device.console.lines[before:]
+        return [line[17:] for line in lines if "signature" not in line and "checked" not in line]
 
     def saved(self):
         """The record as it lies on flash."""
-        return files.record()
+        with open(self.root + "state.json") as file:
+            return json.load(file)
+
+    def write(self, **members):
+        """Change the record as it lies on flash."""
+        state = self.saved()
+        state.update(members)
+        with open(self.root + "state.json", "w") as file:
+            json.dump(state, file)
 
     def slot(self, label="ota_1"):
         return self.Partition(label)
+
+    def state(self, label="ota_1"):
+        """What otadata says of the slot."""
+        return self.slots.state(self.slots.named(label))
 
 
 def raw(image=NEW, **how):
@@ -120,16 +132,16 @@ def test_every_form_reaches_the_free_slot_and_arms_it():
         lambda: Reply(b'{"name": "2", "firmware": ' + as_string(NEW) + b"}"),
         lambda: Reply(NEW, kind="application/octet-stream", length=False, bounded=False),
     ):
-        board = Board()
+        board = Bench()
         board.install(Api(make))
         assert read(board.slot(), len(NEW)) == NEW
-        assert board.slots.chosen().info()[4] == "ota_1"
-        assert board.slots.state(board.slot()) == otadata.NEW
+        assert board.slots.chosen().label == "ota_1"
+        assert board.state() == otadata.NEW
         assert board.saved()["versionId"] == V1
 
 
 def test_no_sector_is_erased_twice_and_none_beyond_the_image():
-    board = Board()
+    board = Bench()
     erased = []
     update = board.start()
     hardware.flash.on_operation = lambda number, kind, address, size: (
@@ -140,8 +152,8 @@ def test_no_sector_is_erased_twice_and_none_beyond_the_image():
     assert slot == [0x20000 + 4096 * block for block in range((len(NEW) + 4095) // 4096)], slot
 
 
-def test_intent_is_on_flash_before_the_first_erase():
-    board = Board()
+def test_write_ahead_record_is_on_flash_before_the_first_erase():
+    board = Bench()
     update = board.start()
     seen = []
 
@@ -155,7 +167,7 @@ def test_intent_is_on_flash_before_the_first_erase():
 
 
 def test_stored_id_changes_only_after_the_trial():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     update = board.start()
@@ -168,7 +180,7 @@ def test_stored_id_changes_only_after_the_trial():
 
 
 def test_cut_between_mark_and_record_is_settled_from_flash():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.start()
@@ -178,18 +190,18 @@ def test_cut_between_mark_and_record_is_settled_from_flash():
 
 
 def test_trial_without_a_record_never_borrows_the_servers_old_version():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.root = scratch.folder()
     update = board.start()
     update.prove()
-    assert update.installed() is None and "image" in update.state
-    assert "image" in board.start().state
+    assert update.installed() is None and update.device.record.image
+    assert board.start().device.record.image
 
 
 def test_on_trial_the_other_slot_is_not_written():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     before = read(board.slot("ota_0"), SLOT_BYTES)
@@ -202,7 +214,7 @@ def test_on_trial_the_other_slot_is_not_written():
 
 
 def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
-    board = Board()
+    board = Bench()
     api = raw()
     for attempt in range(3):
         update = board.start()
@@ -218,7 +230,7 @@ def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
 
 
 def test_slot_damaged_after_rollback_is_downloaded_again():
-    board = Board()
+    board = Bench()
     api = raw()
     board.install(api)
     reboot_into("ota_1")
@@ -230,7 +242,7 @@ def test_slot_damaged_after_rollback_is_downloaded_again():
 
 
 def test_another_target_starts_with_a_clean_record():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     roll_back()
@@ -254,10 +266,10 @@ def test_bad_images_erase_nothing_and_are_given_up():
         ("image_too_big", NEW[:28] + b"\xfc\xff\xff\xff" + NEW[32:]),
         ("image_too_big", make_image(2, size_bytes=SLOT_BYTES)),
     ):
-        board = Board()
+        board = Bench()
         update = board.start()
         operations = hardware.flash.operations
-        raises(FinalError, code, update.bring, raw(image))
+        raises(PermanentError, code, update.bring, raw(image))
         assert hardware.flash.operations == operations, code
         assert board.start().has_given_up(V2), code
         assert board.start().installed() == V1
@@ -266,7 +278,7 @@ def test_bad_images_erase_nothing_and_are_given_up():
 def test_body_cut_in_its_head_is_no_verdict_on_the_firmware():
     # Without a length, only the content tells that the connection has broken off.
     for size in (0, 1, 100, 287):
-        board = Board()
+        board = Bench()
         update = board.start()
         raises(RetryableError, "truncated", update.bring, raw(NEW[:size], length=False, bounded=False))
         assert hardware.flash.read(0x20000, 4096) == b"\xff" * 4096
@@ -276,13 +288,13 @@ def test_body_cut_in_its_head_is_no_verdict_on_the_firmware():
 
 def test_record_of_another_slot_never_lends_its_version_to_the_image_found_there():
     # Version 3 was armed in ota_0; then the board was flashed by cable. Version 2 is still in ota_1.
-    board = Board()
+    board = Bench()
     board.install(raw(make_image(3)), V3)
     reboot_into("ota_1")
     roll_back()
     board.start()
     state = board.saved()
-    keep(board.state, update=dict(state["update"], slot="ota_0"))
+    board.write(update=dict(state["update"], slot="ota_0"))
     hardware.flash.erase(0x20000)
     hardware.flash.program(0x20000, NEW[:4096])
     for sector in (1, 2):
@@ -290,7 +302,7 @@ def test_record_of_another_slot_never_lends_its_version_to_the_image_found_there
         hardware.flash.program(0x20000 + sector * 4096, NEW[sector * 4096 :][:4096])
     api = raw(make_image(3))
     raises(RetryableError, "wrong_hash", board.install, api, V3)
-    assert board.slots.chosen().info()[4] == "ota_0"
+    assert board.slots.chosen().label == "ota_0"
     board.install(api, V3)
     assert read(board.slot(), len(NEW)) == make_image(3)
 
@@ -298,11 +310,19 @@ def test_record_of_another_slot_never_lends_its_version_to_the_image_found_there
 def test_record_of_another_partition_table_does_not_stop_the_agent():
     for update in (
         {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "armed", "image": "a"},
-        {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "download", "image": "a", "etag": '"e"', "size": 9},
+        {
+            "versionId": V2,
+            "slot": "app9",
+            "attempts": 0,
+            "phase": "download",
+            "head": "f" * 64,
+            "etag": '"e"',
+            "size": 9,
+        },
         {"versionId": V2, "slot": "vfs", "attempts": 0, "phase": "rolled back", "image": "a"},
     ):
-        board = Board()
-        keep(board.state, update=update)
+        board = Bench()
+        board.write(update=update)
         for _ in range(2):
             try:
                 board.install(raw())
@@ -313,21 +333,21 @@ def test_record_of_another_partition_table_does_not_stop_the_agent():
 
 
 def test_record_of_a_larger_firmware_than_the_slot_holds_does_not_stop_the_agent():
-    board = Board()
+    board = Bench()
     board.slot().writeblocks(0, bytes(SLOT_BYTES))
-    image = board.start().runs["image"]
+    image = board.start().running.image
     board.slot().writeblocks(0, make_image(1)[:4096])
     update = {"versionId": V2, "slot": "ota_1", "attempts": 0, "phase": "download"}
-    keep(board.state, update=dict(update, image=image, etag='"e"', size=10**8))
+    board.write(update=dict(update, head="f" * 64, image=image, etag='"e"', size=10**8))
     board.install(raw())
     assert read(board.slot(), len(NEW)) == NEW
 
 
 def test_image_too_big_without_a_length_stops_at_the_slots_end():
-    board = Board()
+    board = Bench()
     api = raw(make_image(2, size_bytes=SLOT_BYTES), length=False, bounded=False)
-    raises(FinalError, "image_too_big", board.install, api)
-    assert board.slots.chosen().info()[4] == "ota_0"
+    raises(PermanentError, "image_too_big", board.install, api)
+    assert board.slots.chosen().label == "ota_0"
 
 
 def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
@@ -340,11 +360,11 @@ def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
         ("bad_segment", segment_2(NEW, 8998)),
         ("truncated", segment_2(NEW, 0x7FFFFFFC)),
     ):
-        board = Board()
+        board = Bench()
         for attempt in (1, 2, 3):
             assert not board.start().has_given_up(V2)
             raises(RetryableError, code, board.install, raw(image))
-            assert board.slots.chosen().info()[4] == "ota_0", code
+            assert board.slots.chosen().label == "ota_0", code
             verdict = board.saved()["verdict"]
             assert verdict == {"phase": "download", "versionId": V2, "attempt": attempt, "code": code}, verdict
         assert board.start().has_given_up(V2)
@@ -353,13 +373,13 @@ def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
 
 
 def test_wrong_checksum_under_a_fitting_hash_is_refused_by_the_chip():
-    board = Board()
-    raises(FinalError, "refused_by_chip", board.install, raw(rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))))
-    assert board.slots.chosen().info()[4] == "ota_0" and board.start().has_given_up(V2)
+    board = Bench()
+    raises(PermanentError, "refused_by_chip", board.install, raw(rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))))
+    assert board.slots.chosen().label == "ota_0" and board.start().has_given_up(V2)
 
 
 def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
-    board = Board()
+    board = Bench()
     reply = Reply(as_string(NEW)[:7000], length=False)
     raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply))
     assert reply.closed
@@ -370,15 +390,15 @@ def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
 
 
 def test_firmware_flashed_by_cable_is_not_claimed_to_be_the_stored_version():
-    board = Board()
+    board = Bench()
     hardware.flash.erase(0x10000)
     hardware.flash.program(0x10000, make_image(9)[:4096])
     update = board.start()
-    assert update.installed() is None and "image" in update.state
+    assert update.installed() is None and update.device.record.image
 
 
 def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.start().prove()
@@ -387,24 +407,24 @@ def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
 
     def watch(number, kind, address, size):
         if address >= 0x20000 and not seen:
-            seen.append(board.slots.chosen().info()[4])
+            seen.append(board.slots.chosen().label)
 
     update = board.start()
     hardware.flash.on_operation = watch
     update.bring(raw(make_image(3)), V3)
     assert seen == ["ota_0"], seen
-    assert board.slots.state(board.slot()) == otadata.NEW
+    assert board.state() == otadata.NEW
 
 
 def test_mark_after_set_boot_does_not_bless_what_never_ran():
-    board = Board()
+    board = Bench()
     board.install(raw())
     raises(AgentError, "not_marked", board.slots.mark_valid)
-    assert board.slots.state(board.slot()) == otadata.NEW
+    assert board.state() == otadata.NEW
 
 
 def test_mark_after_a_fall_back_does_not_bless_the_slot_that_cannot_be_loaded():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     hardware.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, PENDING_VERIFY
@@ -413,7 +433,7 @@ def test_mark_after_a_fall_back_does_not_bless_the_slot_that_cannot_be_loaded():
 
 
 def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.start().prove()
@@ -424,21 +444,21 @@ def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
         raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply), V3)
     finally:
         hardware.flash.on_operation = None
-    assert 0x10000 in watched and board.slots.state(board.slot("ota_0")) == otadata.VALID
+    assert 0x10000 in watched and board.state("ota_0") == otadata.VALID
     for _ in range(2):
         board.start()
-        assert board.slots.chosen().info()[4] == "ota_1" and board.installed() == V2
+        assert board.slots.chosen().label == "ota_1" and board.installed() == V2
         assert not board.slots.failed("ota_0") and board.saved()["versionId"] == V2
-    sector = memoryview(bytearray(4096))
-    raises(RetryableError, "wrong_hash", arm, place(board.state, V3, board), None, (), board, sector)
-    assert board.slots.chosen().info()[4] == "ota_1"
+    update = plan(board.device, Version(V3, "x"))
+    raises(AgentError, "not_an_image", arming.check_and_arm, update, None)
+    assert board.slots.chosen().label == "ota_1"
 
 
 def test_arming_twice_leaves_the_running_record():
-    board = Board()
+    board = Bench()
     board.install(raw())
     before = otadata.read_records(hardware.flash, 0xD000)
-    board.slots.arm(board.slot())
+    arm(board.Partition, board.slots.named("ota_1"))
     assert otadata.read_records(hardware.flash, 0xD000) == before
 
 
@@ -451,7 +471,7 @@ def test_board_without_ota_slots_says_so():
 
 def test_same_image_under_another_version_is_an_update_all_the_same():
     image = make_image(1)
-    board = Board(image)
+    board = Bench(image)
     board.install(raw(image))
     update = board.start()
     assert update.installed() == V1
@@ -463,7 +483,7 @@ def test_same_image_under_another_version_is_an_update_all_the_same():
 
 
 def test_mark_that_does_not_stick_ends_no_trial():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     update = board.start()
@@ -477,7 +497,7 @@ def test_mark_that_does_not_stick_ends_no_trial():
 
 
 def test_attempt_is_on_flash_before_the_boot_loader_is_told():
-    board = Board()
+    board = Bench()
     update = board.start()
     seen = []
 
@@ -491,12 +511,12 @@ def test_attempt_is_on_flash_before_the_boot_loader_is_told():
 
 
 def test_downgrade_below_the_running_secure_version_is_refused():
-    board = Board(make_image(1, secure=5))
+    board = Bench(make_image(1, secure=5))
     update = board.start()
     operations = hardware.flash.operations
-    raises(FinalError, "older_secure_version", update.bring, raw(make_image(2, secure=4)))
+    raises(PermanentError, "older_secure_version", update.bring, raw(make_image(2, secure=4)))
     assert hardware.flash.operations == operations
-    board = Board(make_image(1, secure=5))
+    board = Bench(make_image(1, secure=5))
     board.install(raw(make_image(2, secure=5)))
 
 
@@ -517,21 +537,21 @@ def erase_starts(function, *args):
 def test_interrupted_download_goes_on_at_the_last_sector_begun():
     image = make_image(2, size_bytes=40000)
     for cut in (4096, 5000, 20000, 39999):
-        board = Board()
+        board = Bench()
         api = RangeServer(image, cut=cut)
         raises(RetryableError, "body_cut", board.install, api)
         notes = board.install(api)
-        begun = cut // 4096  # sectors; what has come of another one is not written
-        assert api.starts == [0, max(begun - 1, 0) * 4096], (cut, api.starts)
+        begun = (cut // 2048 + 1) // 2  # sectors; of each, half or all is written, and of what has come since nothing
+        assert api.starts == [0, (begun - 1) * 4096], (cut, api.starts)
         assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]}"], notes
         assert read(board.slot(), len(image)) == image
-        assert board.slots.chosen().info()[4] == "ota_1"
+        assert board.slots.chosen().label == "ota_1"
 
 
 def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_beyond():
-    for size in (40000, 11944):  # the second ends with a sector
+    for size in (40000, 8000 + -len(make_image(2, size_bytes=8000)) % 4096):  # the second ends with a sector
         image = make_image(2, size_bytes=size)
-        board = Board()
+        board = Bench()
         starts = erase_starts(board.install, RangeServer(image))
         assert starts == [4096 * block for block in range((len(image) + 4095) // 4096)], starts
     assert len(image) % 4096 == 0
@@ -539,7 +559,7 @@ def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_bey
 
 def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
     old, new = make_image(2, size_bytes=40000), make_image(3, size_bytes=30000)
-    board = Board()
+    board = Bench()
     raises(RetryableError, "body_cut", board.install, RangeServer(old, cut=20000))
     api = RangeServer(new, etag='"two"')
     notes = board.install(api)
@@ -549,7 +569,7 @@ def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
 
 def test_server_without_ranges_starts_over():
     image = make_image(2, size_bytes=40000)
-    board = Board()
+    board = Bench()
     raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
     assert board.install(raw(image)) == ["starts over: the server does not offer the rest of it"]
     assert read(board.slot(), len(image)) == image
@@ -566,7 +586,7 @@ def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
         reply.headers["content-range"] = "bytes 0-99/100"
 
     for ranges in (refuse, give_another):
-        board = Board()
+        board = Bench()
         raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
         api = RangeServer(image, ranges=ranges)
         board.install(api)
@@ -575,10 +595,10 @@ def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
 
 
 def test_part_of_a_file_that_nobody_asked_for_is_not_written():
-    board = Board()
+    board = Bench()
     api = RangeServer(make_image(2, size_bytes=40000))
-    api.request = lambda *call, **more: partial(api)
-    raises(FinalError, "refused", board.install, api)
+    api.request = lambda *call: partial(api)
+    raises(PermanentError, "refused", board.install, api)
     assert read(board.slot(), 64) == b"\xff" * 64 and "update" not in board.saved()
 
 
@@ -589,38 +609,35 @@ def partial(api):
 
 
 def test_heap_without_a_sector_in_one_piece_is_enough():
-    image = make_image(2, size_bytes=40000)
-    whole, firmware._scratch = firmware._scratch, lambda: memoryview(bytearray(2048))
-    try:
-        for again in (firmware._scratch, whole):
-            board = Board()
-            raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=19000))
-            firmware._scratch = again
-            api = RangeServer(image)
-            starts = erase_starts(board.install, api)
-            assert api.starts == [4 * 4096] and starts == [4096 * block for block in range(4, 10)], (api.starts, starts)
-            assert read(board.slot(), len(image)) == image
-            assert board.slots.chosen().info()[4] == "ota_1"
-    finally:
-        firmware._scratch = whole
+    board = Bench()
+    sizes = []
+
+    def watch(number, kind, address, size):
+        if kind != "erase" and address >= 0x20000:
+            sizes.append(size)
+
+    update = board.start()
+    hardware.flash.on_operation = watch
+    update.bring(raw())
+    assert max(sizes) == 2048 and sum(sizes) >= len(NEW), sizes
 
 
 def test_what_was_written_before_is_hashed_not_believed():
     image = make_image(2, size_bytes=40000)
-    board = Board()
+    board = Bench()
     raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
     board.slot().writeblocks(1, bytes(100), 50)
     raises(RetryableError, "wrong_hash", board.install, RangeServer(image))
-    assert board.slots.chosen().info()[4] == "ota_0"
+    assert board.slots.chosen().label == "ota_0"
     api = RangeServer(image)
     board.install(api)
     assert api.starts == [0]
 
 
 def test_old_image_in_the_slot_is_not_taken_for_a_beginning():
-    # Power fails after the intent and before the first erase.
+    # Power fails after the record is written ahead, and before the first erase.
     image = make_image(2, size_bytes=40000)
-    board = Board()
+    board = Bench()
     hardware.flash.program(0x20000, make_image(7, size_bytes=40000))
 
     def cut(number, kind, address, size):
@@ -640,14 +657,16 @@ def test_old_image_in_the_slot_is_not_taken_for_a_beginning():
 
 
 def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
-    first = make_image(2, size_bytes=8000)[:8192]
-    body = first[:4096] + b"\xff" * 12288 + bytes(8192)
-    image = segment_2(body + bytes(32), len(body) - 296 - 16)
+    whole = make_image(2, size_bytes=8000)
+    data = whole[296:4096] + b"\xff" * 12288 + whole[4096:8296]
+    bundle_bytes = struct.unpack_from("<I", whole, 8300)[0]
+    last = whole[8296 : 8304 + bundle_bytes]
+    body = whole[:292] + struct.pack("<I", len(data)) + data + last
     checksum = 0xEF
-    for byte in image[32:288] + image[296:-48]:
+    for byte in whole[32:288] + data + last[8:]:
         checksum ^= byte
-    image = rehash(image[:-33] + bytes([checksum]))
-    board = Board()
+    image = rehash(body + bytes(15 - len(body) % 16) + bytes([checksum]))
+    board = Bench()
     raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
     api = RangeServer(image)
     board.install(api)
@@ -656,7 +675,7 @@ def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
 
 def test_weak_or_foreign_etag_is_not_kept():
     for etag in ('W/"one"', "one", '"' + "x" * 200 + '"', '"a\tb"'):
-        board = Board()
+        board = Bench()
         raises(
             RetryableError,
             "body_cut",
@@ -667,7 +686,7 @@ def test_weak_or_foreign_etag_is_not_kept():
 
 
 def test_server_learns_of_every_failed_trial_and_of_the_good_end():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     roll_back()
@@ -685,7 +704,7 @@ def test_server_learns_of_every_failed_trial_and_of_the_good_end():
 
 
 def test_flash_that_fails_is_said_and_may_be_tried_again():
-    board = Board()
+    board = Bench()
     update = board.start()
 
     def fail(number, kind, address, size):
@@ -698,94 +717,113 @@ def test_flash_that_fails_is_said_and_may_be_tried_again():
     board.install(raw())
 
 
-def test_intent_is_not_on_flash_before_the_head_is_judged():
-    board = Board()
+def test_write_ahead_record_is_not_on_flash_before_the_header_check():
+    board = Bench()
     seen = []
 
     class Watched(board.Partition):
         def readblocks(self, block, buffer, offset=0):
-            if len(buffer) == 40:  # the gate's look at the running firmware
+            if len(buffer) == 288:  # the header check's look at the running firmware
                 seen.append(board.saved())
             super().readblocks(block, buffer, offset)
 
     board.Partition = Watched
-    raises(FinalError, "wrong_chip", board.install, raw(make_image(2, chip_id=9)))
+    raises(PermanentError, "wrong_chip", board.install, raw(make_image(2, chip_id=9)))
     assert len(seen) == 1 and "update" not in seen[0], seen
 
 
-def test_verdict_that_the_server_has_not_heard_is_reported_again():
-    class Deaf:
-        @staticmethod
-        def write_property(property_id, value):
-            raise error
+def test_outcome_that_the_server_has_not_heard_is_reported_again():
+    board = Bench()
+    outcome = {"phase": "installed", "versionId": V1}
+    busy = lambda *call: Reply(status_code=503)  # noqa: E731
+    for answer, left in ((busy, True), (lambda *call: Reply(status_code=404), False), (lambda *call: Reply(), False)):
+        board.device.record.save(outcome=outcome)
+        in_process.serve(answer)
+        try:
+            things.report_outcome(board.device)
+        finally:
+            in_process.stop()
+        assert board.saved().get("verdict") == (outcome if left else None)
 
-    board = Board()
-    settings = {"status_property": "status"}
-    for error, left in ((RetryableError("no_answer"), True), (FinalError("no_property"), False)):
-        keep(board.state, verdict={"phase": "installed", "versionId": V1})
-        steps.report(Deaf, settings, board.state)
-        assert ("verdict" in board.saved()) == left, error
+
+class Vendor:
+    """A server that has version 2 as its target, and believes that version 1 runs; `asked` is what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def answer(self, method, url, data, headers):
+        name = url.rpartition("/")[2]
+        self.asked.append(name)
+        if name in ("target.json", "current.json"):
+            version_id = V2 if name == "target.json" else V1
+            return json_reply({"id": version_id, "name": version_id[:1]})
+        return Reply()
+
+    def round(self, bench):
+        """One round with this server."""
+        bench.device.record.save(thing_id="a", api_key="b", renamed=True)
+        in_process.serve(self.answer)
+        try:
+            run("main", "provision", bench.device)
+        finally:
+            in_process.stop()
 
 
 def test_trial_without_a_record_does_not_ask_the_server_what_it_is():
-    class Old:
-        @staticmethod
-        def current_version():
-            return V1
-
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.root = scratch.folder()
     board.start()
     assert board.on_trial
-    assert steps.look_up_installed(Old, board.state, board.runs, board.on_trial) is None
+    vendor = Vendor()
+    try:
+        vendor.round(board)
+    except AgentError:
+        pass  # its firmware is no image; what counts is what came before
+    assert "target.json" in vendor.asked and "current.json" not in vendor.asked, vendor.asked
+    assert "versionId" not in board.saved() and board.saved()["image"] == board.running.image
 
 
-def test_trial_ends_only_when_the_firmware_can_measure_and_then_the_watchdog_is_fed():
-    class Dog:
-        fed = 0
+def test_board_from_the_factory_asks_the_server_what_it_is():
+    board = Bench()
+    board.root = scratch.folder()
+    board.start()
+    vendor = Vendor()
+    try:
+        vendor.round(board)
+    except AgentError:
+        pass  # its firmware is no image
+    assert "current.json" in vendor.asked and board.saved()["versionId"] == V1
 
-        def feed(self):
-            self.fed += 1
 
-    import board as real_board
-
-    board = Board()
+def test_trial_ends_only_when_the_product_works():
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.start()
-    real_board.watchdog, real_board._trial_over = dog, _ = Dog(), False
-    kept = real_board.sensor_celsius
-
-    def broken(pin):
-        raise OSError(5)
-
-    try:
-        real_board.sensor_celsius = broken
-        raises(RetryableError, "sensor", steps.prove, {"onewire_pin": 4}, board.state)
-        real_board.feed()
-        assert board.start().on_trial and not dog.fed
-        real_board.sensor_celsius = lambda pin: 21.5
-        steps.prove({"onewire_pin": 4}, board.state)
-        real_board.feed()
-        assert not board.start().on_trial and dog.fed
-    finally:
-        real_board.sensor_celsius, real_board.watchdog, real_board._trial_over = kept, None, False
+    board.board.sensor = OSError(5)
+    raises(RetryableError, "sensor", Vendor().round, board)
+    assert board.board.ended_trials == 0 and board.board.on_trial()
+    assert board.start().on_trial
+    Vendor().round(board)
+    assert board.board.ended_trials == 1 and not board.start().on_trial
+    assert board.installed() == V2 and board.saved()["confirmed"]
 
 
 def test_after_a_fall_back_the_running_firmware_is_held_for_good():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     board.start().prove()
     hardware.running = "ota_0"  # ota_1 could not be loaded
     board.start().slots.free()
-    assert board.slots.chosen().info()[4] == "ota_0" and board.slots.state(board.slot("ota_0")) == otadata.VALID
+    assert board.slots.chosen().label == "ota_0" and board.state("ota_0") == otadata.VALID
 
 
 def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
-    board = Board()
+    board = Bench()
     board.install(raw())
     reboot_into("ota_1")
     hardware.running = "ota_0"
@@ -795,19 +833,20 @@ def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
 
 
 def test_record_that_could_not_be_written_is_written_by_the_next_round():
-    board = Board()
-    gadgetkeeper.store.root = board.root + "none/"
-    raises(RetryableError, "state_not_saved", lambda: keep(board.state, apiKey="new"))
-    gadgetkeeper.store.root = board.root
-    settle(board.state, board.Partition)
+    board = Bench()
+    record = board.device.record
+    record._root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: record.save(api_key="new"))
+    record._root = board.root
+    reconcile(board.device)
     assert board.saved()["apiKey"] == "new"
 
 
 def test_running_firmware_that_is_put_on_trial_keeps_its_versions_id():
     # The boot loader has fallen back to ota_0; holding that was cut between set_boot and the mark.
-    board = Board()
+    board = Bench()
     otadata.write_record(hardware.flash, 0xD000, 1, 2, otadata.VALID)
-    board.slots.running.set_boot()
+    board.slots.running.partition.set_boot()
     sequence, state, _ = otadata.read_records(hardware.flash, 0xD000)[0]
     assert state == otadata.NEW
     otadata.write_record(hardware.flash, 0xD000, 0, sequence, otadata.PENDING_VERIFY)
@@ -818,9 +857,10 @@ def test_running_firmware_that_is_put_on_trial_keeps_its_versions_id():
 
 
 def test_record_that_could_not_be_written_is_written_when_nothing_else_has_changed():
-    board = Board()
-    gadgetkeeper.store.root = board.root + "none/"
-    raises(RetryableError, "state_not_saved", lambda: keep(board.state, renamed=True))
-    gadgetkeeper.store.root = board.root
-    keep(board.state, renamed=True)
+    board = Bench()
+    record = board.device.record
+    record._root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: record.save(renamed=True))
+    record._root = board.root
+    record.save(renamed=True)
     assert board.saved()["renamed"] is True

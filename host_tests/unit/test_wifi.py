@@ -1,8 +1,9 @@
 """WiFi as homes have it: wrong passwords, absent networks, routers that restart; and nobody waits for ever."""
 
-import board
+import board as board_room
 import network
-from gadgetkeeper.errors import AgentError, FinalError, RetryableError
+from agent.errors import AgentError, PermanentError, RetryableError
+from board import Board
 from network import WLAN
 
 from host_tests.unit.expect import raises
@@ -31,27 +32,30 @@ class Time:
 
 
 class Watchdog:
-    def __init__(self):
+    def __init__(self, time):
+        self.time = time
         self.fed_ms = []
 
     def feed(self):
-        self.fed_ms.append(board.time.ticks_ms())
+        self.fed_ms.append(self.time.ticks_ms())
 
 
 def radio(networks):
     """Power on in the middle of these networks; gives the time that passes."""
-    time = board.time = network.time = Time()
-    board.watchdog = None
-    board._trial_over = False
+    time = board_room.time = network.time = Time()
     hardware.world = {"wifi": networks}
     network.power_on()
     return time
 
 
-def refused(networks):
+def connect(networks):
+    Board().connect(networks)
+
+
+def refused(networks, board=None):
     """The error that `connect` raises: its code and its values in one text."""
     try:
-        board.connect(networks)
+        (board or Board()).connect(networks)
     except RetryableError as error:
         return " ".join([str(value) for value in error.args])
     raise AssertionError("connected")
@@ -59,16 +63,16 @@ def refused(networks):
 
 def test_joins_and_costs_nothing_while_it_lasts():
     time = radio(HOME)
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert WLAN().isconnected() and time.now_ms < 1000
     before = time.now_ms
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert time.now_ms == before
 
 
 def test_no_known_network_leaves_the_radio_off():
     radio(HOME)
-    board.connect([])
+    connect([])
     assert not WLAN().active()
 
 
@@ -87,7 +91,7 @@ def test_reason_of_no_kind_is_no_verdict_on_the_password():
 
 def test_open_network_takes_an_empty_password_and_nothing_else():
     radio({"cafe": ""})
-    board.connect([["cafe", ""]])
+    connect([["cafe", ""]])
     assert WLAN().isconnected()
     radio({"cafe": ""})
     assert refused([["cafe", "home-password"]]) == "wifi_wrong_password cafe"
@@ -98,13 +102,13 @@ def test_open_network_takes_an_empty_password_and_nothing_else():
 def test_first_refusal_is_no_verdict():
     # Seen on real access points: 202 and 201 with the right password, then it joins.
     radio({"home": {"password": "home-password", "reasons": [202, 201]}})
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert WLAN().isconnected()
 
 
 def test_second_network_is_joined_when_the_first_is_absent():
     time = radio({"office": "office-password"})
-    board.connect([["home", "home-password"], ["office", "office-password"]])
+    connect([["home", "home-password"], ["office", "office-password"]])
     assert WLAN().isconnected() and time.now_ms < 12000, "the whole timeout was spent on an absent network"
 
 
@@ -125,7 +129,7 @@ def test_error_names_each_network_with_its_reason_and_no_password():
 def test_static_address_is_set_and_does_not_stick_to_the_next_network():
     address = ["192.168.1.50", "255.255.255.0", "192.168.1.1", "192.168.1.1"]
     radio({"home": {"password": "home-password", "address": False}})
-    board.connect([["home", "home-password", address]])
+    connect([["home", "home-password", address]])
     assert WLAN().ifconfig() == tuple(address)
     radio({"cafe": {"password": "", "address": False}})
     text = refused([["home", "home-password", address], ["cafe", ""]])
@@ -134,7 +138,7 @@ def test_static_address_is_set_and_does_not_stick_to_the_next_network():
 
 def test_lost_network_comes_back_by_itself():
     time = radio({"home": {"password": "home-password", "away": [5, 70]}})
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     seen = ""
     for _ in range(80):
         time.sleep_ms(1000)
@@ -144,40 +148,40 @@ def test_lost_network_comes_back_by_itself():
 
 def test_next_report_joins_anew_whatever_the_radio_is_doing():
     time = radio({"home": {"password": "home-password", "away": [4, 110]}})
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     while WLAN().isconnected():
         time.sleep_ms(1000)
     # The port is in the middle of rejoining: a bare `connect` would raise "Wifi Internal State Error" here.
     assert refused([["home", "home-password"]]) == "wifi_not_found home"
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert WLAN().isconnected()
 
 
 def test_address_of_one_network_is_not_taken_to_another():
     radio(dict(HOME, shed="x"))
     address = ["10.0.0.9", "255.255.255.0", "10.0.0.1", "10.0.0.1"]
-    board.connect([["shed", "x", address]])
+    connect([["shed", "x", address]])
     assert WLAN().ifconfig()[0] == "10.0.0.9"
     WLAN().disconnect()
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert WLAN().isconnected() and WLAN().ifconfig()[0] != "10.0.0.9"
 
 
 def test_radio_sleeps_between_beacons_on_purpose():
     radio(HOME)
     WLAN().config(pm=WLAN.PM_NONE)
-    board.connect([["home", "home-password"]])
+    connect([["home", "home-password"]])
     assert WLAN().config("pm") == WLAN.PM_PERFORMANCE
 
 
 def test_watchdog_is_fed_while_waiting_but_not_during_a_trial():
-    radio({})
-    board.watchdog = Watchdog()
-    refused([["home", "home-password"]])
-    assert board.watchdog.fed_ms == []
+    watchdog = Watchdog(radio({}))
+    board = Board(watchdog, on_trial=True)
+    refused([["home", "home-password"]], board)
+    assert watchdog.fed_ms == []
     board.end_trial()
-    refused([["home", "home-password"], ["office", "x"]])
-    fed_ms = board.watchdog.fed_ms
+    refused([["home", "home-password"], ["office", "x"]], board)
+    fed_ms = watchdog.fed_ms
     assert fed_ms and max(fed_ms[at + 1] - fed_ms[at] for at in range(len(fed_ms) - 1)) <= 1000
 
 
@@ -192,10 +196,10 @@ def test_settings_that_are_no_networks_are_refused_without_showing_them():
         [["a", "secret", "b", "c"]],
     ):
         radio({})
-        assert "secret" not in raises(FinalError, "bad_config", board.connect, networks), networks
+        assert "secret" not in raises(PermanentError, "bad_config", connect, networks), networks
     for address in ("secret", ["1.2.3.4"], ["1.2.3.4", "x", "y", "secret"], [1, 2, 3, 4], {"a": 1}):
         radio(HOME)
-        text = raises(FinalError, "bad_config", board.connect, [["home", "home-password", address]])
+        text = raises(PermanentError, "bad_config", connect, [["home", "home-password", address]])
         assert "secret" not in text and "home-password" not in text, address
 
 
@@ -208,7 +212,7 @@ def test_driver_that_refuses_is_an_error_of_ours():
     kept = WLAN.active
     WLAN.active = active
     try:
-        board.connect([["home", "home-password"]])
+        connect([["home", "home-password"]])
     except AgentError as error:
         assert error.args == ("wifi_no_answer", "home")
     finally:

@@ -1,7 +1,7 @@
 """Whatever form and cut into whatever pieces: the image comes out byte for byte, or an error says why not."""
 
-from gadgetkeeper.body import open_body
-from gadgetkeeper.errors import RetryableError
+from agent.errors import RetryableError
+from ota.decoder import open_body
 
 from host_tests.unit.expect import raises
 from tools.proof.reply import Reply, as_string

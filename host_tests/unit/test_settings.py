@@ -1,0 +1,96 @@
+"""The settings: never open by mistake, never half, never shown."""
+
+import json
+import os
+
+from agent.device import Device
+from agent.errors import PermanentError
+from agent.settings import TABLE, load_settings
+
+from host_tests.fakes.device import FakeBoard, FakeConsole
+from host_tests.unit.expect import raises
+from tools.proof import scratch
+
+DEFAULTS = {setting.name: setting.default for setting in TABLE}
+MANIFEST = {"product": "Thermometer", "release": 3, "floor": 2, "app": "thermometer"}
+
+
+def a_device():
+    root = scratch.folder()
+    os.mkdir(root + "release")
+    return Device(FakeBoard(), FakeConsole(), root, root + "release/")
+
+
+def write(device, content, name="config.json"):
+    with open(device.root + name, "wb") as file:
+        file.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def loaded(device):
+    load_settings(device)
+    return {setting.name: getattr(device.settings, setting.name) for setting in TABLE}
+
+
+def test_without_a_file_all_are_the_defaults():
+    device = a_device()
+    assert loaded(device) == DEFAULTS
+    assert (device.settings.app, device.settings.floor) == ("thermometer", 0)
+
+
+def test_file_that_cannot_be_used_is_refused_without_showing_values_and_nothing_is_sent_anywhere():
+    device = a_device()
+    for content in (b"", b"{", b"[]", b"null", b"\xff"):
+        write(device, content)
+        raises(PermanentError, "no_config", load_settings, device)
+        assert device.settings.server == "", content
+    for content in (
+        {"wifi": "secret-1"},
+        {"check_interval_s": 0},
+        {"report_interval_s": 1 << 31},
+        {"start_spread_s": -1},
+        {"start_spread_s": True},
+        {"server": ["secret-2"]},
+        {"signing_keys": ["secret-3"]},
+        {"signing_keys": ["0" * 64] * 4},
+    ):
+        write(device, content)
+        assert "secret" not in raises(PermanentError, "bad_config", load_settings, device), content
+        assert device.settings.server == "", content
+
+
+def test_damaged_file_leaves_the_settings_that_were_in_use():
+    device = a_device()
+    write(device, {"server": "http://x", "unknown": 1})
+    assert loaded(device)["server"] == "http://x"
+    write(device, b"{")
+    raises(PermanentError, "no_config", load_settings, device)
+    assert device.settings.server == "http://x"
+
+
+def test_lost_file_sends_the_key_to_no_other_server_and_takes_no_unsigned_release():
+    device = a_device()
+    device.record.api_key, device.record.server = "k", "http://own"
+    raises(PermanentError, "config_gone", load_settings, device)
+    assert device.settings.server == ""
+    write(device, {"server": "http://own"})
+    load_settings(device)
+    device.record.signed = True
+    raises(PermanentError, "config_gone", load_settings, device)
+    write(device, {"server": "http://own", "signing_keys": ["0" * 64]})
+    assert loaded(device)["signing_keys"] == ["0" * 64]
+
+
+def test_release_replaces_trust_and_intervals_and_nothing_that_is_the_boards_own():
+    device = a_device()
+    write(device, {"server": "http://own", "thing_name": "Mine"})
+    manifest = dict(MANIFEST)
+    manifest["settings"] = {"server": "https://new", "check_interval_s": 60}
+    write(device, manifest, "release/manifest.json")
+    values = loaded(device)
+    assert (values["server"], values["check_interval_s"], values["thing_name"]) == ("https://new", 60, "Mine")
+    assert device.settings.floor == 2
+    for settings in ({"wifi": []}, {"thing_name": "Theirs"}, {"server": 5}, {"unknown": 1}, {"check_interval_s": 0}):
+        manifest["settings"] = settings
+        write(device, manifest, "release/manifest.json")
+        raises(PermanentError, "bad_manifest", load_settings, device)
+        assert device.settings.server == "https://new", settings
