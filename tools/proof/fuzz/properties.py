@@ -31,6 +31,7 @@ from ota.slots import Slots, arm
 from ota.update import Update
 
 from tools.proof import in_process, rounds, scratch
+from tools.proof.fuzz.patches import check_patch, patches
 from tools.proof.fuzz.signing import BLOCK_BYTES, SECTOR_BYTES, SeededKey
 from tools.proof.reply import Reply, json_reply
 from tools.twin import hardware, small_chip
@@ -488,6 +489,7 @@ PROPERTIES = {
     "images": Property(_whole, _check_image, 25),
     "signatures": Property(_signed_images, _check_signed, 15),
     "bodies": Property(_bodies, _check_body, 20),
+    "patches": Property(patches, check_patch, 20),
     "state.json": Property(_states, _check_state, 5),
     "config.json": Property(_configs, _check_config, 5),
 }
