@@ -36,6 +36,7 @@ class Pending:
         self.head: str | None = None  # the download's first bytes, in hex, which are written last
         self.etag: str | None = None
         self.size_bytes: int | None = None
+        self.whole = False  # no patch is asked for any more
         self.error_code: str | None = None
 
 

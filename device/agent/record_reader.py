@@ -55,6 +55,7 @@ def _pending(members: object) -> "Pending | None":
     pending = Pending(version_id, slot, attempts, phase)
     pending.image = _id(members, "image")
     pending.error_code = _id(members, "code")
+    pending.whole = members.get("whole") is True
     if phase != DOWNLOAD:
         return pending if pending.image else None
     head, size_bytes = members.get("head"), _count(members, "size")

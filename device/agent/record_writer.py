@@ -48,6 +48,7 @@ def _encode(record) -> dict:
                 "head": pending.head,
                 "etag": pending.etag,
                 "size": pending.size_bytes,
+                "whole": pending.whole or None,
                 "code": pending.error_code,
             }
         )

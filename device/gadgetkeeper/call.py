@@ -13,6 +13,7 @@ from micropython import const
 from net import urequests
 
 _PARTIAL_CONTENT = const(206)
+_IM_USED = const(226)
 _RANGE_NOT_SATISFIABLE = const(416)
 
 
@@ -40,7 +41,7 @@ def call(device, name: str, value: object = None, headers: "dict | None" = None,
     try:
         response = urequests.request(route.method, url, data=data, headers=headers, ca=settings.ca, link=device.link)
         device.server_date = response.headers.get("date", "")
-        if not _is_success(response.status_code, "Range" in headers):
+        if not _is_success(response.status_code, headers):
             response.close()
             raise run("gadgetkeeper.refusal", "refusal", response, route)
         return response
@@ -49,7 +50,9 @@ def call(device, name: str, value: object = None, headers: "dict | None" = None,
         raise
 
 
-def _is_success(status: int, ranged: bool) -> bool:
+def _is_success(status: int, headers: dict) -> bool:
     if status in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE):
-        return ranged  # a part that nobody asked for is no firmware
+        return "Range" in headers  # a part that nobody asked for is no firmware
+    if status == _IM_USED:
+        return "A-IM" in headers  # nor is a patch
     return 200 <= status <= 299

@@ -10,7 +10,7 @@ _LENGTH_MAX_DIGITS = const(9)
 _NO_CONTENT = const(204)
 
 _KEPT_FIELDS = (
-    " connection content-encoding content-length content-range content-type date etag retry-after transfer-encoding "
+    " connection content-encoding content-length content-range content-type date etag im retry-after transfer-encoding "
 )
 
 

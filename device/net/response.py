@@ -41,6 +41,7 @@ class Response:
         self._start_ms = time.ticks_ms()
         self._limit_ms = _ANSWER_MS  # after the start
         self._window_bytes = 0  # still to come before a streamed body gets more time
+        self._left_ms = 0  # when the caller went off with what had come
 
     @property
     def bounded(self) -> bool:
@@ -49,11 +50,15 @@ class Response:
 
     def readinto(self, view: memoryview) -> int:
         """Put the next bytes of the body into `view`; return how many, 0 at its end. RetryableError when it is cut."""
+        now_ms = self._elapsed_ms()
+        # The server cannot help how long we write to flash: eight kilobytes of a patch may be a whole firmware.
+        self._limit_ms += now_ms - self._left_ms
         if self._window_bytes <= 0:
             self._window_bytes = _WINDOW_BYTES
-            self._limit_ms = min(self._elapsed_ms() + _WINDOW_MS, _TOTAL_MS)
+            self._limit_ms = min(now_ms + _WINDOW_MS, _TOTAL_MS)
         count = self.take(view)
         self._window_bytes -= count
+        self._left_ms = self._elapsed_ms()
         return count
 
     @property

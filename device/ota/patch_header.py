@@ -82,12 +82,6 @@ def check_base(header: Header, running, view: memoryview) -> None:
         raise PermanentError("patch_other_base")
 
 
-def check_result(header: Header, slot, view: memoryview) -> None:
-    """Check that `slot` holds what the patch makes; `view` is scratch memory. RetryableError when not."""
-    if not _holds(slot, header.size_bytes, header.sha256, view):
-        raise RetryableError("patch_wrong_result")
-
-
 def _read(response, size_bytes: int) -> bytearray:
     data = bytearray(size_bytes)
     view = memoryview(data)

@@ -3,6 +3,7 @@
 import binascii
 
 from agent.record import DOWNLOAD, Pending, Version
+from agent.runner import run
 from micropython import const
 
 from .slot import HELD_BACK_BYTES, SECTOR_BYTES, Slot
@@ -25,9 +26,12 @@ def plan(device, target: Version) -> Update:
     if not device.settings.signing_keys:
         update.say("needs no signature: /config.json has no signing_keys")
     if not begun or begun.phase == DOWNLOAD:
-        update.download = Download()
+        update.pending.whole = begun is not None and begun.whole
+        base = None if update.pending.whole else run("ota.layout", "fingerprint", slots.running)
+        update.download = Download(base or "")
         if begun and begun.head and begun.slot == slot.label:
-            update.download = Download(_resume_at(slot, begun.size_bytes), begun.size_bytes, begun.etag)
+            update.offset = _resume_at(slot, begun.size_bytes)
+            update.download.size_bytes, update.download.etag = begun.size_bytes, begun.etag
             slot.held_back = binascii.unhexlify(begun.head)
     return update
 

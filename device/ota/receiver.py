@@ -7,7 +7,7 @@ from micropython import const
 _HEADER_BYTES = const(288)  # what the header check needs
 _SECTOR_BYTES = const(4096)
 _HELD_BACK_BYTES = const(32)
-_PARTIAL_CONTENT = const(206)
+_IM_USED = const(226)
 
 
 def receive(update, response, body) -> Next:
@@ -16,7 +16,7 @@ def receive(update, response, body) -> Next:
     AgentError when it may not, the body breaks off, or the flash fails."""
     head = memoryview(bytearray(_HEADER_BYTES))
     head = head[: body.readinto(head)]
-    offset = _offset(update, response)
+    offset = update.offset
     size_bytes = None if body.size_bytes is None else offset + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.
     etag = None if size_bytes is None or body.surplus_bytes else response.headers.get("etag")
@@ -30,7 +30,7 @@ def receive(update, response, body) -> Next:
                 _check_signature_fits(update, size_bytes)
         except AgentError as error:
             update.refuse(error)
-        end = _write_ahead(update, head, etag, size_bytes)
+        end = _write_ahead(update, head, etag, size_bytes, response.status_code == _IM_USED)
     return Next("ota.writer", "write", update, body, head, offset, end, size_bytes)
 
 
@@ -40,7 +40,7 @@ def _check_signature_fits(update, size_bytes: int) -> None:
         raise PermanentError("no_signature")
 
 
-def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> "int | None":
+def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None", is_patch: bool) -> "int | None":
     """Write the record before the first erase, which takes the slot's old image away.
 
     Return where the firmware certainly ends, None when that is not known; its download can then be resumed."""
@@ -48,16 +48,6 @@ def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None") -> 
     update.slot.held_back = bytes(head[:_HELD_BACK_BYTES])
     if run("agent.identifiers", "is_etag", etag):
         pending.head, pending.etag, pending.size_bytes = update.slot.held_back.hex(), etag, size_bytes
+        pending.whole = not is_patch  # the rest comes as the beginning did
     update.device.record.write_ahead(pending, quarantined=None)
     return pending.size_bytes
-
-
-def _offset(update, response) -> int:
-    """Return the byte from which on the server gives the firmware."""
-    asked = update.download.offset
-    if asked and response.status_code == _PARTIAL_CONTENT:
-        update.say(f"goes on at byte {asked}")
-        return asked
-    if asked:
-        update.say("starts over: the server does not offer the rest of it")
-    return 0

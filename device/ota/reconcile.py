@@ -103,8 +103,15 @@ def record_refusal(record, pending, error: AgentError) -> None:
         give_up(record, pending)
         return
     # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
-    pending.phase, pending.image, pending.head, pending.etag = DOWNLOAD, None, None, None
-    record.write_ahead(pending, outcome=outcome(pending, "download"))
+    take_whole(record, pending, error, outcome=outcome(pending, "download"))
+
+
+def take_whole(record, pending, error: AgentError, **changes) -> None:
+    """Record that the firmware is to be downloaded from its first byte on, and not as a patch, because of this error;
+    with these other changes."""
+    pending.phase, pending.whole, pending.error_code = DOWNLOAD, True, error.code
+    pending.image = pending.head = pending.etag = pending.size_bytes = None
+    record.write_ahead(pending, **changes)
 
 
 def give_up(record, pending) -> None:

@@ -7,10 +7,15 @@ from .slot import Slot
 
 
 class Download:
-    """What to ask for: the firmware from byte `offset` on, of `size_bytes`, if it is still the one of `etag`."""
+    """What to ask the server for: a patch for the release whose fingerprint is `base`, or the firmware as it is.
 
-    def __init__(self, offset: int = 0, size_bytes: int = 0, etag: str = "") -> None:
-        self.offset = offset
+    Without a base only the latter will do. Of either the bytes from `start` up to `end` (0: to its own end), provided
+    that the firmware is still the one of `etag`; `size_bytes` is all there is of it, 0 when that is not known."""
+
+    def __init__(self, base: str, start: int = 0, end: int = 0, size_bytes: int = 0, etag: str = "") -> None:
+        self.base = base
+        self.start = start
+        self.end = end
         self.size_bytes = size_bytes
         self.etag = etag
 
@@ -18,7 +23,8 @@ class Download:
 class Update:
     """The version to install, the slots it goes from and to, and what the record is to say of it.
 
-    `download` is None when the image should still be in the free slot, because it was armed before."""
+    `download` is None when the image should still be in the free slot, because it was armed before; `offset` is the
+    image's byte at which it goes on, `patch_header` what has been received of a patch by itself."""
 
     def __init__(self, device, target: Version, running: Slot, slot: Slot, pending: Pending) -> None:
         self.device = device
@@ -27,6 +33,8 @@ class Update:
         self.slot = slot
         self.pending = pending
         self.download: Download | None = None
+        self.offset = 0
+        self.patch_header: bytes | None = None
         self.release: int | None = None  # the number that its header names
         self.chip_revision: int | None = None  # major * 100 + minor; None where it cannot be told
 

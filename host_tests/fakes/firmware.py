@@ -44,3 +44,38 @@ class RangeServer:
         reply.body = self.image[start:]
         reply.headers["content-length"] = str(len(reply.body))
         reply.headers["content-range"] = f"bytes {start}-{len(self.image) - 1}/{len(self.image)}"
+
+
+class PatchServer:
+    """A server that offers `image`, and to a device with the release `base` (its entity tag) a `patch` for it, with
+    ranges of both. The first answer breaks off after `cut` bytes. `asked` are the answers' kinds and first bytes,
+    `given_bytes` counts what was asked for in all."""
+
+    def __init__(self, image, patch, base, cut=None, im="gkp"):
+        self.image, self.patch, self.base, self.cut, self.im = image, patch, base, cut, im
+        self.etag = '"one"'
+        self.bounded = True
+        self.asked = []
+        self.given_bytes = 0
+
+    def request(self, method, url, data, headers):
+        patched = self.patch and "gkp" in headers.get("A-IM", "") and headers.get("If-None-Match") == f'"{self.base}"'
+        body = self.patch if patched else self.image
+        status, fields = (226, {"im": self.im}) if patched else (200, {})
+        start, end = 0, len(body)
+        if "Range" in headers and headers["If-Range"] == self.etag:
+            first, _, last = headers["Range"][6:].partition("-")
+            start, end = int(first), min(int(last) + 1, end) if last else end
+            status = 226 if patched else 206
+            fields["content-range"] = f"bytes {start}-{end - 1}/{len(body)}"
+            if patched:
+                fields["im"] = self.im + ", range"
+        self.asked.append(("patch" if patched else "whole", start))
+        self.given_bytes += end - start
+        reply = Reply(
+            body[start:end], "application/octet-stream", status, 500, self.bounded, self.bounded, self.cut, _BROKEN_OFF
+        )
+        self.cut = None
+        reply.headers["etag"] = self.etag
+        reply.headers.update(fields)
+        return reply

@@ -77,7 +77,7 @@ class Bench:
     def bring(self, source, version=V2):
         """The round's rest, which ends with a reset."""
         name = "source_of_firmware"
-        if isinstance(source, RangeServer):
+        if hasattr(source, "request"):
             in_process.serve(source.request)
             name = "gadgetkeeper.firmware"
             self.device.settings.server = "http://server"

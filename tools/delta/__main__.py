@@ -1,6 +1,7 @@
 """`python -m tools.delta`: make a patch, look at one, follow one as a device does."""
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def _show(options: argparse.Namespace) -> int:
 
 def _apply(options: argparse.Namespace) -> int:
     base = options.base.read_bytes() if options.base else b""
-    image = apply_patch(base, options.patch.read_bytes())
+    patch = options.patch.read_bytes()
+    image = apply_patch(base, patch)
+    if hashlib.sha256(image).digest() != read_header(patch).sha256:
+        raise PatchError(f"what {options.patch} makes does not match its SHA-256")
     options.out.write_bytes(image)
     print(f"{options.out}: {len(image):,} bytes")
     return 0
