@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from host_tests.desk.server.images import app
 from tools.server import running
 from tools.server.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-APP = bytes([0xE9]) + bytes(31) + b"\x32\x54\xcd\xab" + b"app" * 2000
+APP = app(6000)
 COMBINED = bytes([0xE9]) + bytes(0xF000 - 1) + APP
 
 
@@ -85,11 +86,16 @@ def test_vendor_sets_up_and_watches_a_device(cli, server, tmp_path):
     assert "Bathroom" in cli("product", "list")[1] and "Scale" in cli("template", "list")[1]
 
 
-def test_name_from_a_device_sends_no_codes_to_the_terminal(cli, server):
+def test_text_from_a_device_sends_no_codes_to_the_terminal(cli, server):
     activated = httpx.put(f"{server.url}/v1/things/activate/T1.json", trust_env=False).json()
-    url = f"{server.url}/v1/things/{activated['thingId']}.json"
-    httpx.put(url, json={"name": "a\x1b[2J\nb"}, headers={"X-ApiKey": activated["apiKey"]}, trust_env=False)
-    assert "name\ta?[2J?b\n" in cli("thing", "show", "T1")[1]
+    url = f"{server.url}/v1/things/{activated['thingId']}"
+    headers = {"X-ApiKey": activated["apiKey"]}
+    refused = httpx.put(f"{url}.json", json={"name": "a\x1b[2J\nb"}, headers=headers, trust_env=False)
+    assert refused.status_code == 400 and "\x1b" not in refused.text
+    assert httpx.put(f"{url}.json", json={"description": "a\nb"}, headers=headers, trust_env=False).status_code == 204
+    httpx.put(f"{url}/properties/p/value.json", json="\x1b[2J", headers=headers, trust_env=False)
+    shown = cli("thing", "show", "T1")[1]
+    assert "description\ta?b\n" in shown and "\x1b" not in shown
 
 
 @pytest.fixture(scope="module")

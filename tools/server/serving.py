@@ -1,41 +1,94 @@
-"""A server that runs: on a port of its own, in a thread, until it is told to stop."""
+"""A server that runs: in a thread of this process, or in several processes, until it is told to stop."""
 
+import contextlib
+import fcntl
+import json
+import logging
 import os
-import secrets
+import resource
 import socket
 import ssl
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .client import Vendor
 
-_STOP_TIMEOUT_S = 1  # for requests under way
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from .settings import Settings
+
 PASSWORD_VARIABLE = "GADGETKEEPER_PASSWORD"
+FIRST_VENDOR = "vendor"
+"""The vendor that a new server has."""
+
+_STOP_TIMEOUT_S = 1  # for requests under way
+_KEEP_ALIVE_S = 15
+_BACKLOG = 2048
+_FILES_WANTED = 65_536
+_SETTINGS_VARIABLE = "GADGETKEEPER_SERVER_SETTINGS"
+_TICKS_PER_LOOK = 20  # a tick is 0.1 s
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+log = logging.getLogger("gadgetkeeper")
 
 
 class ServingError(Exception):
     """The server cannot start; the text says why."""
 
 
+@dataclass(frozen=True)
+class Tls:
+    """The PEM files of a certificate chain and its key. New ones in their place are taken without a restart."""
+
+    certificate: Path
+    key: Path
+
+    def trusting(self) -> ssl.SSLContext:
+        """What trusts a server with this certificate, whatever name it is for, and no other. ServingError when
+        certificate or key cannot be used."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+            context.load_verify_locations(self.certificate)
+        except (OSError, ServingError) as error:
+            raise ServingError(
+                f"cannot use the certificate {self.certificate} with the key {self.key}: {error}"
+            ) from error
+        return context
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Give the files to a server's context."""
+        context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
+
+    def changed(self) -> tuple[float, float]:
+        """When the files were changed."""
+        return self.certificate.stat().st_mtime, self.key.stat().st_mtime
+
+
 class Running:
     """A running server: `url`, `vendor` (a client for it), `password`."""
 
-    def __init__(self, url: str, password: str, server, thread: threading.Thread, verify=True) -> None:
+    def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool, stop: Callable[[], None]) -> None:
         self.url = url
         self.password = password
         self.vendor = Vendor(url, password, verify)
-        self._server = server
-        self._thread = thread
-
-    def stop(self) -> None:
-        """Ask the server to end; safe to call from a signal handler."""
-        self._server.should_exit = True
+        self.stop = stop
+        self.ended = threading.Event()
 
     def wait(self) -> None:
         """Wait until the server has ended."""
-        self._thread.join()
+        # With a time-out the main thread stays open to signals.
+        while not self.ended.wait(1):
+            pass
 
 
 @contextmanager
@@ -46,97 +99,155 @@ def running(
     host: str = "127.0.0.1",
     password: str | None = None,
     tls: tuple[Path | str, Path | str] | None = None,
+    **more: Any,
 ) -> Iterator[Running]:
     """A server on the records in `data_dir` (made when missing), listening when the block begins, ended when it ends.
     Port 0: a free one. Password None: the one of `data_dir`. With `tls`, the PEM files of a certificate chain and its
-    key, it speaks https. Raises ServingError when it cannot start."""
-    # Here, so that the command line's client side starts without them.
-    import uvicorn
-    from sqlalchemy.exc import DatabaseError
+    key, it speaks https. `more`: see Settings. Raises ServingError when it cannot start."""
+    from .settings import Settings
 
+    files = Tls(Path(tls[0]), Path(tls[1])) if tls else None
+    settings = Settings(data=Path(data_dir), firmware_form=firmware_form, **more)
+    with (
+        listening(host, port) as listener,
+        prepared(settings, password) as kept_password,
+        _context(settings) as context,
+    ):
+        from .app import create_app
+
+        verify = files.trusting() if files else True
+        server = _server(_config(create_app(context), settings, files), files)
+        thread = threading.Thread(target=server.run, args=([listener],), name="gadgetkeeper", daemon=True)
+        # The socket listens already: a request that comes before the thread is up waits in the backlog.
+        thread.start()
+
+        def stop() -> None:
+            server.should_exit = True
+
+        handle = Running(address_of(listener, host, bool(tls)), kept_password or "", verify, stop)
+        threading.Thread(target=lambda: (thread.join(), handle.ended.set()), daemon=True).start()
+        try:
+            with handle.vendor:
+                yield handle
+        finally:
+            stop()
+            thread.join()
+
+
+def serve(
+    settings: "Settings",
+    listener: socket.socket,
+    tls: Tls | None,
+    workers: int,
+) -> None:
+    """Run so many processes on the listener until SIGTERM or SIGINT; each is started again should it end."""
+    from uvicorn.supervisors import Multiprocess
+
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+    os.environ[_SETTINGS_VARIABLE] = json.dumps(values)
+    with tempfile.TemporaryDirectory(prefix="gadgetkeeper-metrics-") as folder:
+        os.environ[_METRICS_VARIABLE] = folder
+        config = _config("tools.server.serving:worker", settings, tls)
+        config.factory, config.workers = True, workers
+        Multiprocess(config, target=_server(config, tls).run, sockets=[listener]).run()
+
+
+def worker() -> "FastAPI":
+    """The application in one of several processes."""
     from .access import Context
     from .app import create_app
-    from .firmware import FirmwareFiles
-    from .model import Database
+    from .database import Database
+    from .settings import Settings
 
-    data_dir = Path(data_dir)
-    verify = _own_certificate(*tls) if tls else True
+    values = json.loads(os.environ[_SETTINGS_VARIABLE])
+    settings = Settings(**(values | {"data": Path(values["data"])}))
+    return create_app(Context(settings, Database(settings.url)))
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket to serve on. ServingError when it cannot be had."""
     # First the port: a second server started by mistake ends here, before it touches the records of the first.
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         raise ServingError(f"cannot listen on {host} port {port}: {error}") from error
     with listener:
         # Inherited by every connection. Without it an answer's body waits 40 ms for the acknowledgment of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            files = FirmwareFiles(data_dir / "firmware")
-            database = Database(data_dir / "gadgetkeeper.sqlite")
-            if password is None:
-                password = own_password(data_dir)
-        except (OSError, DatabaseError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise ServingError(f"cannot use the data directory {data_dir}: {reason}") from error
-        context = Context(database, files, firmware_form, password)
-        config = uvicorn.Config(
-            create_app(context),
-            log_level="warning",
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=_STOP_TIMEOUT_S,
-            ssl_certfile=tls and tls[0],
-            ssl_keyfile=tls and tls[1],
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="gadgetkeeper", daemon=True)
-        # The socket listens already: a request that comes before the thread is up waits in the backlog.
-        thread.start()
-        shown_host = f"[{host}]" if family == socket.AF_INET6 else host
-        url = f"{'https' if tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
-        handle = Running(url, password, server, thread, verify)
-        try:
-            with handle.vendor:
-                yield handle
-        finally:
-            handle.stop()
-            handle.wait()
-            database.close()
+        yield listener
 
 
-def _own_certificate(certificate: Path | str, key: Path | str) -> ssl.SSLContext:
-    """What trusts a server with this certificate, whatever name it is for, and no other. ServingError when certificate
-    or key cannot be used."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+@contextmanager
+def prepared(settings: "Settings", password: str | None) -> Iterator[str | None]:
+    """The data folder, for this server alone, and a database that is up to date and has a vendor. The first vendor's
+    password: the one given, else the one in the folder (None when it is not there any more)."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from .database import FILE, Database, SchemaError, reason_of
+    from .firmware import FirmwareFiles
+
+    raise_file_limit()
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
-        context.load_verify_locations(certificate)
-    except (OSError, ServingError) as error:
-        raise ServingError(f"cannot use the certificate {certificate} with the key {key}: {error}") from error
-    return context
+        make_folder(settings)
+        with contextlib.ExitStack() as stack:
+            is_alone = settings.database_url is None
+            if is_alone:
+                stack.enter_context(locked(settings.data))
+                (settings.data / FILE).touch(0o600)
+            database = Database(settings.url)
+            stack.callback(database.close)
+            database.migrate()
+            files = FirmwareFiles(settings.firmware_folder)
+            if is_alone:
+                files.clear()
+            first_password = _first_vendor(database, settings.data, password)
+            yield first_password
+    except (OSError, SQLAlchemyError, SchemaError) as error:
+        reason = reason_of(error) if hasattr(error, "orig") else error
+        where = f"the data directory {settings.data}" if settings.database_url is None else "the database"
+        raise ServingError(f"cannot use {where}: {reason}") from error
 
 
-def _no_passphrase() -> str:
-    raise ServingError("the key needs a passphrase: remove it (openssl pkey)")
+def make_folder(settings: "Settings") -> None:
+    """The data folder, readable by its owner only; where a web server sends the firmware, it may read that."""
+    is_shared = settings.accel_prefix is not None
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.chmod(settings.data, 0o710 if is_shared else 0o700)
+    settings.firmware_folder.mkdir(exist_ok=True)
+    os.chmod(settings.firmware_folder, 0o750 if is_shared else 0o700)
 
 
-def own_password(data_dir: Path) -> str:
-    """The vendor's password of a data directory; generated at the first call."""
-    path = password_file(data_dir)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return read_password(path)
-    with open(handle, "w") as file:
-        password = secrets.token_urlsafe(24)
-        file.write(password + "\n")
-    return password
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder for this process alone. ServingError when another one has it."""
+    path = folder / "lock"
+    handle: TextIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ServingError(f"another server uses {folder}: stop it, or name another folder") from error
+        yield
+
+
+def raise_file_limit() -> None:
+    """Let the process have as many connections as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, _FILES_WANTED)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def address_of(listener: socket.socket, host: str, is_tls: bool) -> str:
+    """The server's address."""
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{'https' if is_tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
 
 
 def password_file(data_dir: Path) -> Path:
-    """Where the vendor's password of a data directory lies."""
+    """Where the first vendor's password lies."""
     return data_dir / "vendor-password"
 
 
@@ -149,3 +260,105 @@ def read_password(path: Path) -> str:
     if not password:
         raise OSError(f"{path} holds no password")
     return password
+
+
+def write_password(path: Path, password: str) -> None:
+    """Keep a password where only its owner reads it."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        os.chmod(path, 0o600)
+        file.write(password + "\n")
+
+
+def _first_vendor(database: Any, data: Path, password: str | None) -> str | None:
+    from sqlalchemy import select
+
+    from .model import Vendor as Row
+    from .passwords import hash_password, is_password, new_password
+
+    path = password_file(data)
+    with database.writing() as session:
+        first = session.get(Row, FIRST_VENDOR)
+        if password is not None:
+            if first is None:
+                session.add(Row(name=FIRST_VENDOR, password_hash=hash_password(password)))
+            elif not is_password(password.encode(), first.password_hash):
+                first.password_hash = hash_password(password)
+            return password
+        if session.scalar(select(Row.name).limit(1)) is None:
+            # 0.1 kept the password in the file alone.
+            password = read_password(path) if path.exists() else new_password()
+            write_password(path, password)
+            session.add(Row(name=FIRST_VENDOR, password_hash=hash_password(password)))
+            return password
+    return read_password(path) if path.exists() else None
+
+
+@contextmanager
+def _context(settings: "Settings") -> Iterator[Any]:
+    from .access import Context
+    from .database import Database
+
+    database = Database(settings.url)
+    try:
+        yield Context(settings, database)
+    finally:
+        database.close()
+
+
+def _config(app: Any, settings: "Settings", tls: Tls | None) -> "uvicorn.Config":
+    import uvicorn
+
+    from .protocol import LimitedProtocol
+
+    return uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+        proxy_headers=settings.proxies is not None,
+        forwarded_allow_ips=settings.proxies,
+        server_header=False,
+        ssl_certfile=tls and str(tls.certificate),
+        ssl_keyfile=tls and str(tls.key),
+    )
+
+
+def _server(config: "uvicorn.Config", tls: Tls | None) -> "uvicorn.Server":
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """One that takes new certificates, and ends with the process that started it."""
+
+        _parent = os.getppid()
+        _loaded: tuple[float, float] | None = None
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % _TICKS_PER_LOOK == 0:
+                if os.getppid() != self._parent:
+                    return True
+                self._load_new_certificate()
+            return await super().on_tick(counter)
+
+        def _load_new_certificate(self) -> None:
+            if tls is None:
+                return
+            try:
+                changed = tls.changed()
+                if self._loaded not in (None, changed):
+                    tls.load(self.config.ssl)
+                    log.info("new certificate %s", tls.certificate)
+                self._loaded = changed
+            except (OSError, ServingError) as error:
+                log.warning("the certificate %s stays as it was: %s", tls.certificate, error)
+
+    return Server(config)
+
+
+def _no_passphrase() -> str:
+    raise ServingError("the key needs a passphrase: remove it (openssl pkey)")
