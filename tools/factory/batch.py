@@ -37,7 +37,10 @@ def read_serials(path: Path) -> list[str]:
     names the lines that are wrong, all of them up to ten."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            # A spreadsheet set to German or French writes semicolons.
+            delimiter = ";" if ";" in file.readline() else ","
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except OSError as error:
         raise FactoryError(f"{path} cannot be read: {error.strerror}") from error

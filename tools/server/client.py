@@ -150,12 +150,20 @@ class Vendor:
             yield from page
             after = page[-1]["serialNumber"]
 
+    def some_things(self, limit: int, **filters: str) -> list[dict]:
+        """The same, but so many at most."""
+        return self._call("GET", "/v1/things.json", params={**filters, "limit": limit})
+
     def thing(self, serial: str) -> dict:
         """The thing with this serial number. VendorError with status 404 before its first activation."""
         found = self._call("GET", "/v1/things.json", params={"serialNumber": serial})
         if not found:
             raise VendorError(404, "GK-000-0004", f"no thing with serial number {serial} has been activated")
         return found[0]
+
+    def thing_by_id(self, thing_id: str) -> dict:
+        """The thing with this Id."""
+        return self._call("GET", f"/v1/things/{_part(thing_id)}.json")
 
     def reports(self, thing_id: str) -> list[dict]:
         """What a thing has told about its updates, oldest first: {at, value}."""

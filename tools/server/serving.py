@@ -2,14 +2,17 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import os
 import resource
+import signal
 import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,6 +36,8 @@ _KEEP_ALIVE_S = 15
 _BACKLOG = 2048
 _FILES_WANTED = 65_536
 _SETTINGS_VARIABLE = "GADGETKEEPER_SERVER_SETTINGS"
+_LOG_LEVEL_VARIABLE = "GADGETKEEPER_SERVER_LOG_LEVEL"
+_LOOK_S = 2.0
 _TICKS_PER_LOOK = 20  # a tick is 0.1 s
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -134,7 +139,7 @@ def running(
             thread.join()
 
 
-def serve(
+def serve_processes(
     settings: "Settings",
     listener: socket.socket,
     tls: Tls | None,
@@ -145,21 +150,30 @@ def serve(
 
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
     os.environ[_SETTINGS_VARIABLE] = json.dumps(values)
+    os.environ[_LOG_LEVEL_VARIABLE] = logging.getLevelName(logging.getLogger().level)
     with tempfile.TemporaryDirectory(prefix="gadgetkeeper-metrics-") as folder:
         os.environ[_METRICS_VARIABLE] = folder
         config = _config("tools.server.serving:worker", settings, tls)
         config.factory, config.workers = True, workers
-        Multiprocess(config, target=_server(config, tls).run, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        if tls:  # a new certificate: new processes, one after the other
+            renew = functools.partial(supervisor.signal_queue.append, signal.SIGHUP)
+            threading.Thread(target=_watch, args=(Certificate(tls, renew),), daemon=True).start()
+        supervisor.run()
 
 
 def worker() -> "FastAPI":
     """The application in one of several processes."""
+    from . import logs
     from .access import Context
     from .app import create_app
     from .database import Database
     from .settings import Settings
 
+    os.umask(0o077)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     values = json.loads(os.environ[_SETTINGS_VARIABLE])
+    logs.configure(os.environ[_LOG_LEVEL_VARIABLE])
     settings = Settings(**(values | {"data": Path(values["data"])}))
     return create_app(Context(settings, Database(settings.url)))
 
@@ -329,33 +343,53 @@ def _config(app: Any, settings: "Settings", tls: Tls | None) -> "uvicorn.Config"
     )
 
 
+class Certificate:
+    """Notices a new certificate, and has it taken."""
+
+    def __init__(self, tls: Tls, take: Callable[[], None]) -> None:
+        self._tls = tls
+        self._take = take
+        self._taken = tls.changed()
+
+    def look(self) -> None:
+        """Have it taken if it is new. One that cannot be used is said, and the old one stays."""
+        try:
+            changed = self._tls.changed()
+            if changed == self._taken:
+                return
+            self._taken = changed
+            self._tls.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+            self._take()
+            log.info("new certificate %s", self._tls.certificate)
+        except (OSError, ServingError) as error:
+            log.warning("the certificate %s stays as it was: %s", self._tls.certificate, error)
+
+
+def _watch(certificate: Certificate) -> None:
+    while True:
+        time.sleep(_LOOK_S)
+        certificate.look()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone: nobody would stop it any more."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _server(config: "uvicorn.Config", tls: Tls | None) -> "uvicorn.Server":
     import uvicorn
 
     class Server(uvicorn.Server):
-        """One that takes new certificates, and ends with the process that started it."""
+        """One that takes new certificates."""
 
-        _parent = os.getppid()
-        _loaded: tuple[float, float] | None = None
+        _certificate = Certificate(tls, lambda: tls.load(config.ssl)) if tls else None
 
         async def on_tick(self, counter: int) -> bool:
-            if counter % _TICKS_PER_LOOK == 0:
-                if os.getppid() != self._parent:
-                    return True
-                self._load_new_certificate()
+            if self._certificate and counter % _TICKS_PER_LOOK == 0:
+                self._certificate.look()
             return await super().on_tick(counter)
-
-        def _load_new_certificate(self) -> None:
-            if tls is None:
-                return
-            try:
-                changed = tls.changed()
-                if self._loaded not in (None, changed):
-                    tls.load(self.config.ssl)
-                    log.info("new certificate %s", tls.certificate)
-                self._loaded = changed
-            except (OSError, ServingError) as error:
-                log.warning("the certificate %s stays as it was: %s", tls.certificate, error)
 
     return Server(config)
 

@@ -1,6 +1,7 @@
 """What a server can be told: where its records are, and how much of everything it takes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .database import FILE
@@ -50,3 +51,21 @@ class Settings:
     def history_slots(self) -> int:
         """How many values of a property are kept."""
         return max(1, self.history_days * 86_400 // self.history_interval_s)
+
+
+def _above_zero(kind: type) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError
+        return value
+
+    return read
+
+
+LIMITS: dict[str, Callable[[str], float]] = {
+    each.name: _above_zero(each.type if isinstance(each.type, type) else float)
+    for each in fields(Settings)
+    if each.type in (int, float)
+}
+"""The limits that the command line can change, with what reads each."""
