@@ -37,6 +37,7 @@ def create_app(context: Context) -> FastAPI:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+        await context.database.leave_loop()
 
     app = FastAPI(
         title="GadgetKeeper",

@@ -5,12 +5,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 
 FILE = "gadgetkeeper.sqlite"
@@ -23,6 +24,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6761646765  # PostgreSQL: one server migrates, the others wait
 _LOCK_TIMEOUT_S = 5
 _BATCH_MAX = 200
+_TRY_AGAIN = ("40001", "40P01")  # PostgreSQL's codes: serialization failure, deadlock
+_DISK_FULL = "53100"
 _SPARE_CONNECTIONS = 8
 _POSTGRESQL = {
     "connect_timeout": 5,
@@ -31,6 +34,10 @@ _POSTGRESQL = {
 }
 
 Result = TypeVar("Result")
+
+
+class Refusal(Exception):
+    """What `work` raises when it will not write, before it has written anything."""
 
 
 class SchemaError(Exception):
@@ -50,13 +57,13 @@ class Database:
             raise SchemaError("DATABASE_URL must begin with postgresql+psycopg:// (or be left out: SQLite)")
         self._engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
         self._immediate = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-        # A statement by itself needs no transaction. (On SQLite the driver opens none, see below.)
-        alone = {"begin": None} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        self._reads = self._engine.execution_options(**alone)
+        # A statement by itself needs no transaction.
+        self._reads = self._engine.execution_options(begin=None)
+        # PostgreSQL is waited for on the loop: a thread for each statement would take longer than the statement.
+        self._loop_reads = None if self.is_sqlite else _asynchronous(self.url, isolation_level="AUTOCOMMIT")
         # SQLite takes one writer at a time. Those of this process line up here, where waiting costs nothing.
         self._one_writer = threading.Lock()
         self._writer = ThreadPoolExecutor(1, "database-writer")
-        self._threads = ThreadPoolExecutor(THREADS, "database")
         self._queue: list[tuple[Callable[[Connection], Any], asyncio.Future]] = []
         self._is_flushing = False
 
@@ -110,16 +117,16 @@ class Database:
     async def read(self, work: Callable[[Connection], Result]) -> Result:
         """What `work` returns: one quick statement. On SQLite at once, on this thread: handing it to another one would
         take longer than the statement does, and readers wait for nobody."""
-        if self.is_sqlite:
-            return self._read(work)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
+        if self._loop_reads is not None:
+            async with self._loop_reads.connect() as connection:
+                return await connection.run_sync(work)
+        with self._reads.connect() as connection:
+            return work(connection)
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
-        """What `work` returns, once it is committed; on an exception nothing of it stays. On SQLite, what comes while
-        a transaction is under way shares the next one: the disk is waited for once for all of them."""
+        """What `work` returns, once committed; on an exception nothing of it stays. What comes while a transaction
+        is under way shares the next one: the disk is waited for once for all of them. So `work` can run twice."""
         loop = asyncio.get_running_loop()
-        if not self.is_sqlite:
-            return await loop.run_in_executor(self._threads, self._write, work)
         future = loop.create_future()
         self._queue.append((work, future))
         if not self._is_flushing:
@@ -134,19 +141,15 @@ class Database:
         source.close()
         target.close()
 
+    async def leave_loop(self) -> None:
+        """Let go of what belongs to the running event loop, before it ends."""
+        if self._loop_reads is not None:
+            await self._loop_reads.dispose()
+
     def close(self) -> None:
         """Let go of it."""
         self._writer.shutdown()
-        self._threads.shutdown()
         self._engine.dispose()
-
-    def _read(self, work: Callable[[Connection], Result]) -> Result:
-        with self._reads.connect() as connection:
-            return work(connection)
-
-    def _write(self, work: Callable[[Connection], Result]) -> Result:
-        with self._engine.begin() as connection:
-            return work(connection)
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,19 +167,32 @@ class Database:
         self._is_flushing = False
 
     def _write_batch(self, works: list[Callable[[Connection], Any]]) -> list[tuple[Any, Exception | None]]:
-        outcomes: list[tuple[Any, Exception | None]] = []
         try:
-            with self._one_writer, self._immediate.begin() as connection:
-                for work in works:
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((work(connection), None))
-                    except OperationalError:
-                        raise
-                    except Exception as error:
-                        outcomes.append((None, error))
-        except Exception as error:  # a full disk, a lock held by another program: nothing of the batch was committed
+            try:
+                return self._write_together(works, _plain)
+            except DBAPIError as error:
+                if not (isinstance(error, IntegrityError) or _sqlstate(error) in _TRY_AGAIN):
+                    raise
+            # One of them could not write, or met another process. Each by itself, the others can.
+            return self._write_together(works, _by_itself)
+        except Exception as error:  # a full disk, a database that is away: nothing of the batch was committed
             return [(None, error)] * len(works)
+
+    def _write_together(
+        self, works: list[Callable[[Connection], Any]], write: Callable[..., Any]
+    ) -> list[tuple[Any, Exception | None]]:
+        outcomes: list[tuple[Any, Exception | None]] = []
+        alone = self._one_writer if self.is_sqlite else nullcontext()
+        with alone, self._immediate.begin() as connection:
+            for work in works:
+                try:
+                    outcomes.append((write(connection, work), None))
+                except Refusal as error:
+                    outcomes.append((None, error))
+                except IntegrityError as error:
+                    if write is not _by_itself:
+                        raise
+                    outcomes.append((None, error))
         return outcomes
 
     def _copy_before(self, revision: str) -> None:
@@ -186,10 +202,23 @@ class Database:
         self.backup(copy)
 
 
+def _sqlstate(error: BaseException) -> str | None:
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def _plain(connection: Connection, work: Callable[[Connection], Result]) -> Result:
+    return work(connection)
+
+
+def _by_itself(connection: Connection, work: Callable[[Connection], Result]) -> Result:
+    with connection.begin_nested():
+        return work(connection)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """True when a database error means that its disk is full."""
     original = getattr(error, "orig", None)
-    return getattr(original, "sqlstate", None) == "53100" or getattr(original, "sqlite_errorname", "") == "SQLITE_FULL"
+    return _sqlstate(error) == _DISK_FULL or getattr(original, "sqlite_errorname", "") == "SQLITE_FULL"
 
 
 def reason_of(error: DBAPIError) -> str:
@@ -218,6 +247,12 @@ def _sqlite(url: Any) -> Engine:
 def _postgresql(url: Any) -> Engine:
     return create_engine(
         url, connect_args=_POSTGRESQL, pool_size=THREADS, max_overflow=_SPARE_CONNECTIONS, pool_timeout=_LOCK_TIMEOUT_S
+    )
+
+
+def _asynchronous(url: Any, **options: Any) -> AsyncEngine:
+    return create_async_engine(
+        url, connect_args=_POSTGRESQL, pool_size=THREADS, max_overflow=0, pool_timeout=_LOCK_TIMEOUT_S, **options
     )
 
 

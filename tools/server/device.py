@@ -162,7 +162,7 @@ def read_property(context: Ctx, who: Who, thing_id: ThingId, property_id: Proper
 
 @router.get("/{thing_id}/properties/{property_id}/history.json", response_model=list[Kept])
 def property_history(context: Ctx, who: Who, thing_id: ThingId, property_id: PropertyId) -> list[Kept]:
-    """What is kept of a property's values, oldest first: the last one of every interval."""
+    """What is kept of a property's values, oldest first: the first one of every interval."""
     with context.database.reading() as session:
         who.check_thing(session, thing_id)
         return history.readings(session, context.settings, thing_id, property_id)

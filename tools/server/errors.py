@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from .database import is_disk_full, reason_of
+from .database import Refusal, is_disk_full, reason_of
 
 AUTHENTICATION_REQUIRED = "GK-000-0001"
 FORBIDDEN = "GK-000-0002"
@@ -27,7 +27,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 log = logging.getLogger("gadgetkeeper")
 
 
-class ApiError(Exception):
+class ApiError(Refusal):
     """An answer with an error status; raised anywhere below a route."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:

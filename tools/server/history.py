@@ -24,9 +24,12 @@ _REPORT_MAX_CHARS = 1024
 _THINGS: Table = Thing.__table__  # type: ignore[assignment]
 _PROPERTIES: Table = Property.__table__  # type: ignore[assignment]
 
-_OLD_VALUE = select(_PROPERTIES.c.value_json).where(
-    _PROPERTIES.c.thing_id == bindparam("thing"), _PROPERTIES.c.property_id == bindparam("property")
+_BEFORE = select(_THINGS.c.id, _PROPERTIES.c.value_json, _PROPERTIES.c.written_at).outerjoin(
+    _PROPERTIES,
+    (_PROPERTIES.c.thing_id == _THINGS.c.id) & (_PROPERTIES.c.property_id == bindparam("property")),
 )
+_BEFORE_BY_KEY = _BEFORE.where(_THINGS.c.api_key_sha256 == bindparam("key"))
+_BEFORE_BY_ID = _BEFORE.where(_THINGS.c.id == bindparam("thing"))
 _COUNT = select(func.count()).select_from(_PROPERTIES).where(_PROPERTIES.c.thing_id == bindparam("thing"))
 # One statement for both databases: SQLite and PostgreSQL share this syntax, SQLAlchemy's builders do not.
 _WRITE = text(
@@ -54,10 +57,16 @@ def write(
     connection: Connection, settings: Settings, who: Caller, thing_id: str, property_id: str, value_json: str
 ) -> None:
     """Keep a value as the property's last one, and in its history."""
-    who.check_thing(connection, thing_id)
     at = now_s()
     names = {"thing": thing_id, "property": property_id}
-    old = connection.scalar(_OLD_VALUE, names)
+    if who.vendor is None:
+        before = connection.execute(_BEFORE_BY_KEY, names | {"key": who.key_sha256}).first()
+        who.require_owner(before, thing_id)
+    else:
+        before = connection.execute(_BEFORE_BY_ID, names).first()
+        if before is None:
+            raise not_found(f"There is no thing {printable(thing_id)}")
+    _, old, written_at = before
     if old is None and connection.scalar(_COUNT, {"thing": thing_id}) >= settings.properties_max:
         raise ApiError(409, f"The thing has {settings.properties_max} properties already: it can have no more")
     values = names | {"value": value_json, "at": at}
@@ -65,9 +74,11 @@ def write(
     if property_id == STATUS:
         if value_json != old and len(value_json) <= _REPORT_MAX_CHARS:
             tell(connection, thing_id, value_json, at)
-    elif len(value_json) <= _READING_MAX_CHARS:
-        slot = at // settings.history_interval_s % settings.history_slots
-        connection.execute(_READ, values | {"slot": slot})
+        return
+    interval = at // settings.history_interval_s
+    is_first = written_at is None or written_at // settings.history_interval_s != interval
+    if is_first and len(value_json) <= _READING_MAX_CHARS:
+        connection.execute(_READ, values | {"slot": interval % settings.history_slots})
 
 
 def confirm(connection: Connection, who: Caller, thing_id: str, version_id: str) -> None:

@@ -166,7 +166,7 @@ class Property(Base):
 
 
 class Reading(Base):
-    """A property's history: the last value of every interval. Intervals share a fixed number of slots, so that a new
+    """A property's history: the first value of every interval. Intervals share a fixed number of slots, so that a new
     value takes the place of one that is too old: the history of a thing has a size that it cannot exceed."""
 
     __tablename__ = "readings"

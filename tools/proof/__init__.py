@@ -1,0 +1,1 @@
+"""What shows that the device does as it should: power cuts, mistakes, generated input, a fleet, figures."""
