@@ -196,9 +196,9 @@ def json_body(kind: Any, size_max_bytes: int = _SMALL_BYTES) -> Any:
     """A dependency that reads the body as JSON of this type, whatever its Content-Type. 400 when it is not, 413 when it
     is too big, 408 when it takes too long."""
     adapter = TypeAdapter(kind)
-    timeout_s = _SMALL_TIMEOUT_S if size_max_bytes <= _SMALL_BYTES else _BIG_TIMEOUT_S
 
     async def read(request: Request) -> Any:
+        timeout_s = _SMALL_TIMEOUT_S if size_max_bytes <= _SMALL_BYTES else _BIG_TIMEOUT_S
         body = await read_body(request, size_max_bytes, timeout_s)
         try:
             return adapter.validate_json(body)
@@ -214,7 +214,7 @@ def accepts(kind: Any) -> dict:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-async def read_body(request: Request, size_max_bytes: int, timeout_s: float = _SMALL_TIMEOUT_S) -> bytes:
+async def read_body(request: Request, size_max_bytes: int, timeout_s: float) -> bytes:
     """The whole body. 413, 408, or 400 when it ends early."""
     too_big = ApiError(413, f"The body is bigger than {size_max_bytes} bytes")
     announced = request.headers.get("content-length", "")

@@ -118,8 +118,12 @@ class Database:
         """What `work` returns: one quick statement. On SQLite at once, on this thread: handing it to another one would
         take longer than the statement does, and readers wait for nobody."""
         if self._loop_reads is not None:
-            async with self._loop_reads.connect() as connection:
-                return await connection.run_sync(work)
+            try:
+                return await self._read_on_loop(work)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            return await self._read_on_loop(work)  # the connection was an old one, from before a restart
         with self._reads.connect() as connection:
             return work(connection)
 
@@ -150,6 +154,10 @@ class Database:
         """Let go of it."""
         self._writer.shutdown()
         self._engine.dispose()
+
+    async def _read_on_loop(self, work: Callable[[Connection], Result]) -> Result:
+        async with self._loop_reads.connect() as connection:
+            return await connection.run_sync(work)
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -246,7 +254,12 @@ def _sqlite(url: Any) -> Engine:
 
 def _postgresql(url: Any) -> Engine:
     return create_engine(
-        url, connect_args=_POSTGRESQL, pool_size=THREADS, max_overflow=_SPARE_CONNECTIONS, pool_timeout=_LOCK_TIMEOUT_S
+        url,
+        connect_args=_POSTGRESQL,
+        pool_size=THREADS,
+        max_overflow=_SPARE_CONNECTIONS,
+        pool_timeout=_LOCK_TIMEOUT_S,
+        pool_pre_ping=True,  # a connection from before a restart is not used
     )
 
 

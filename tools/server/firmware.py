@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -108,7 +109,9 @@ class Upload:
         """Give it its name; after that it survives a power cut."""
         with self.part.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(self.part, 0o444)
+        # Readable by the group where a web server in front is in it (see make_folder).
+        group = stat.S_IRGRP & self.path.parent.stat().st_mode
+        os.chmod(self.part, stat.S_IRUSR | group)
         os.replace(self.part, self.path)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
