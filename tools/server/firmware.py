@@ -16,7 +16,6 @@ from typing import BinaryIO
 from fastapi.responses import Response, StreamingResponse
 
 from .errors import ApiError, invalid
-from .model import Version
 
 SIZE_MAX_BYTES = 16 * 1024 * 1024
 """The biggest flash an ESP32 addresses."""
@@ -37,11 +36,6 @@ class Firmware:
     size_bytes: int
     name: str
     description: str
-
-    @classmethod
-    def of(cls, version: Version) -> "Firmware":
-        """The firmware of a version."""
-        return cls(version.firmware_sha256, version.size_bytes, version.name, version.description)
 
 
 class FirmwareFiles:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 from sqlalchemy import insert
 
 from tools.server.database import Database
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = "0" * 31 + "1"
 _PRODUCT = "0" * 31 + "2"
 VERSION = "0" * 31 + "3"
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 60
+_OTHERS_START_S = 2  # the first process that answers is not the only one
 _CHUNK_ROWS = 5000
 
 
@@ -85,10 +87,11 @@ def server(folder: Path, url: str | None, workers: int, *options: str) -> Iterat
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             deadline_s = time.monotonic() + _START_TIMEOUT_S
-            while not port_file.exists() or not _answers(int(port_file.read_text())):
+            while not port_file.exists() or not _is_well(int(port_file.read_text())):
                 if process.poll() is not None or time.monotonic() > deadline_s:
                     raise RuntimeError("the server does not start")
                 time.sleep(0.1)
+            time.sleep(_OTHERS_START_S)
             yield Server(int(port_file.read_text()), process.pid)
         finally:
             process.terminate()
@@ -155,6 +158,12 @@ def nginx(folder: Path, upstream_port: int, firmware: Path, static: Path) -> Ite
             yield port
         finally:
             process.terminate()
+
+
+def _is_well(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
+    return False
 
 
 def _answers(port: int) -> bool:
