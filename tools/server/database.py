@@ -94,7 +94,7 @@ class Database:
                     " start that one, or restore a backup"
                 )
             if self.is_sqlite and copy_first and "things" in tables:
-                self._copy_before(newest)
+                self._copy_before(str(newest))
             command.upgrade(config, "head")
 
     @contextmanager
@@ -119,11 +119,11 @@ class Database:
         take longer than the statement does, and readers wait for nobody."""
         if self._loop_reads is not None:
             try:
-                return await self._read_on_loop(work)
+                return await _read_on_loop(self._loop_reads, work)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-            return await self._read_on_loop(work)  # the connection was an old one, from before a restart
+            return await _read_on_loop(self._loop_reads, work)  # the connection was an old one, from before a restart
         with self._reads.connect() as connection:
             return work(connection)
 
@@ -140,7 +140,7 @@ class Database:
 
     def backup(self, path: Path) -> None:
         """A consistent copy of the SQLite file, the server running or not."""
-        with sqlite3.connect(self.url.database) as source, sqlite3.connect(path) as target:
+        with sqlite3.connect(str(self.url.database)) as source, sqlite3.connect(path) as target:
             source.backup(target)
         source.close()
         target.close()
@@ -154,10 +154,6 @@ class Database:
         """Let go of it."""
         self._writer.shutdown()
         self._engine.dispose()
-
-    async def _read_on_loop(self, work: Callable[[Connection], Result]) -> Result:
-        async with self._loop_reads.connect() as connection:
-            return await connection.run_sync(work)
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -204,10 +200,15 @@ class Database:
         return outcomes
 
     def _copy_before(self, revision: str) -> None:
-        path = Path(self.url.database)
+        path = Path(str(self.url.database))
         copy = path.with_name(f"{path.stem}-before-{revision}{path.suffix}")
         copy.touch(0o600)
         self.backup(copy)
+
+
+async def _read_on_loop(engine: AsyncEngine, work: Callable[[Connection], Result]) -> Result:
+    async with engine.connect() as connection:
+        return await connection.run_sync(work)
 
 
 def _sqlstate(error: BaseException) -> str | None:

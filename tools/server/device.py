@@ -86,13 +86,14 @@ async def target_version(context: Ctx, who: Who, thing_id: str) -> Any:
     """The version this thing should run; 404 when none is set. What every device asks, over and over."""
     if who.vendor is None:
         by_key = {"key": who.key_sha256}
-        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
-        who.require_owner(row, thing_id)
+        found = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
+        row = who.require_owner(found, thing_id)
         context.seen.mark(thing_id)
     else:
         await of_thing(context, who, thing_id)
-        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_ID, {"id": thing_id}).one())
-    if row[1] is None:
+        by_id = {"id": thing_id}
+        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_ID, by_id).first())
+    if row is None or row[1] is None:
         raise not_found("No target version is set")
     return _json({"id": row[1], "name": str(row[2]), "description": row[3]})
 
@@ -128,11 +129,11 @@ async def get_firmware(request: Request, context: Ctx, who: Who, thing_id: str, 
     names = {"key": who.key_sha256, "id": thing_id, "version": version_id if is_id(version_id) else ""}
     if who.vendor is not None:
         await of_thing(context, who, thing_id)
-    row = await context.database.read(lambda connection: connection.execute(query, names).first())
+    row: Any = await context.database.read(lambda connection: connection.execute(query, names).first())
     if who.vendor is None:
         who.require_owner(row, thing_id)
         context.seen.mark(thing_id)
-    if row[1] is None:
+    if row is None or row[1] is None:
         raise not_found(f"There is no version {printable(version_id)}")
     wanted = Firmware(row[1], row[2], str(row[3]), row[4])
     chosen = firmware.choose(context.files, wanted, request.headers, context.settings.firmware_form)

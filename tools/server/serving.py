@@ -36,6 +36,7 @@ _KEEP_ALIVE_S = 15
 _BACKLOG = 2048
 _FILES_WANTED = 65_536
 _SETTINGS_VARIABLE = "GADGETKEEPER_SERVER_SETTINGS"
+_PARENT_VARIABLE = "GADGETKEEPER_SERVER_PARENT"
 _LOG_LEVEL_VARIABLE = "GADGETKEEPER_SERVER_LOG_LEVEL"
 _LOOK_S = 2.0
 _TICKS_PER_LOOK = 20  # a tick is 0.1 s
@@ -132,7 +133,7 @@ def running(
             server.should_exit = True
 
         handle = Running(address_of(listener, host, bool(tls)), kept_password or "", verify, stop)
-        threading.Thread(target=lambda: (thread.join(), handle.ended.set()), daemon=True).start()
+        threading.Thread(target=_tell_end, args=(thread, handle.ended), daemon=True).start()
         try:
             with handle.vendor:
                 yield handle
@@ -152,6 +153,7 @@ def serve_processes(
 
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
     os.environ[_SETTINGS_VARIABLE] = json.dumps(values)
+    os.environ[_PARENT_VARIABLE] = str(os.getpid())
     os.environ[_LOG_LEVEL_VARIABLE] = logging.getLevelName(logging.getLogger().level)
     with tempfile.TemporaryDirectory(prefix="gadgetkeeper-metrics-") as folder:
         os.environ[_METRICS_VARIABLE] = folder
@@ -173,7 +175,7 @@ def worker() -> "FastAPI":
     from .settings import Settings
 
     os.umask(0o077)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(os.environ[_PARENT_VARIABLE]),), daemon=True).start()
     values = json.loads(os.environ[_SETTINGS_VARIABLE])
     logs.configure(os.environ[_LOG_LEVEL_VARIABLE])
     settings = Settings(**(values | {"data": Path(values["data"])}))
@@ -212,7 +214,7 @@ def held(settings: "Settings") -> Iterator[None]:
 def prepare(settings: "Settings", password: str | None) -> str | None:
     """Bring the database up to date, and see that it has a vendor. The first vendor's password: the one given, else
     the one in the folder (None when it is not there any more)."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     from .database import FILE, Database, SchemaError, reason_of
     from .firmware import FirmwareFiles
@@ -231,7 +233,7 @@ def prepare(settings: "Settings", password: str | None) -> str | None:
         finally:
             database.close()
     except (OSError, SQLAlchemyError, SchemaError) as error:
-        reason = reason_of(error) if hasattr(error, "orig") else error
+        reason = reason_of(error) if isinstance(error, DBAPIError) else error
         where = f"the data directory {settings.data}" if is_alone else "the database"
         raise ServingError(f"cannot use {where}: {reason}") from error
 
@@ -354,9 +356,14 @@ def _config(app: Any, settings: "Settings", tls: Tls | None) -> "uvicorn.Config"
         proxy_headers=settings.proxies is not None,
         forwarded_allow_ips=settings.proxies,
         server_header=False,
-        ssl_certfile=tls and str(tls.certificate),
-        ssl_keyfile=tls and str(tls.key),
+        ssl_certfile=str(tls.certificate) if tls else None,
+        ssl_keyfile=str(tls.key) if tls else None,
     )
+
+
+def _tell_end(thread: threading.Thread, ended: threading.Event) -> None:
+    thread.join()
+    ended.set()
 
 
 class Certificate:
@@ -400,7 +407,7 @@ def _server(config: "uvicorn.Config", tls: Tls | None) -> "uvicorn.Server":
     class Server(uvicorn.Server):
         """One that takes new certificates."""
 
-        _certificate = Certificate(tls, lambda: tls.load(config.ssl)) if tls else None
+        _certificate = Certificate(tls, lambda: tls.load(config.ssl)) if tls else None  # type: ignore[arg-type]
 
         async def on_tick(self, counter: int) -> bool:
             if self._certificate and counter % _TICKS_PER_LOOK == 0:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 from sqlalchemy import insert
@@ -24,6 +25,9 @@ VERSION = "0" * 31 + "3"
 _START_TIMEOUT_S = 60
 _OTHERS_START_S = 2  # the first process that answers is not the only one
 _CHUNK_ROWS = 5000
+_SERIALS: Any = SerialNumber.__table__
+_THINGS: Any = Thing.__table__
+_PROPERTIES: Any = Property.__table__
 
 
 def key_of(number: int) -> str:
@@ -53,7 +57,7 @@ def fill(url: str, things: int, fresh: int, firmware: Path, folder: Path) -> Non
             numbers = range(start, min(start + _CHUNK_ROWS, things + fresh))
             serials = [f"THERM{number:014d}" for number in numbers]
             rows = [{"serial": serial, "folded": serial.lower(), "product_id": _PRODUCT} for serial in serials]
-            add(insert(SerialNumber.__table__), rows)
+            add(insert(_SERIALS), rows)
             made = [
                 {
                     "id": thing_of(number),
@@ -68,9 +72,9 @@ def fill(url: str, things: int, fresh: int, firmware: Path, folder: Path) -> Non
                 if number < things
             ]
             if made:
-                add(insert(Thing.__table__), made)
+                add(insert(_THINGS), made)
                 value = {"property_id": "temperature", "value_json": "21.5"}
-                add(insert(Property.__table__), [value | {"thing_id": thing["id"]} for thing in made])
+                add(insert(_PROPERTIES), [value | {"thing_id": thing["id"]} for thing in made])
     database.close()
 
 
