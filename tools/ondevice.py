@@ -1,20 +1,44 @@
 """The device's own code on CPython, for verdicts that must be the device's."""
 
 import contextlib
+import hashlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 from tools.twin import paths
 
 _SECTOR_BYTES = 4096
+_HEAD_BYTES = 288
+_FLASH_MAX_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+_ANY_ESP32 = bytes(40)  # the head of an image of secure version 0, as far as a device's check looks at it
+_SIGNATURE_MAGIC = b"\xe7\x02"
+_SIGNATURE_KEY = slice(36, 812)  # modulus, exponent and the two numbers made of them
 
 
 class Refused(Exception):
     """What the device would refuse; the text is the device's own."""
+
+
+class File:
+    """A slot that lies in a file, read sector by sector."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+        self._file = file
+        self._info = (0, 0x10, 0x200000, size_bytes, "slot", False)
+
+    def info(self) -> tuple:
+        """As `esp32.Partition.info`."""
+        return self._info
+
+    def readblocks(self, block: int, buffer, offset: int = 0) -> None:
+        """As `esp32.Partition.readblocks`."""
+        self._file.seek(block * _SECTOR_BYTES + offset)
+        buffer[:] = self._file.read(len(buffer)).ljust(len(buffer), b"\xff")
 
 
 class Memory:
@@ -67,10 +91,57 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
         module("agent.manifest").check_manifest(bundle.read_manifest(slot), update.release, product)
 
 
+def check_file(path: Path) -> bool:
+    """Check the release in a file as a device of its own product does, without loading it, and its checksum as well;
+    True when it carries a signature, which then fits. Refused when no device would take it."""
+    size_bytes = path.stat().st_size
+    with _verdict(), path.open("rb") as file:
+        slot_class, header = module("ota.slot").Slot, module("ota.header")
+        slot = slot_class(File(file, _FLASH_MAX_BYTES))
+        head = file.read(_HEAD_BYTES)
+        device = module("agent.device").Device(None, None)
+        device.settings.product, device.settings.floor = "", 0
+        if len(head) == _HEAD_BYTES:
+            device.settings.product = header.Header(head).product
+        running = slot_class(Memory(_ANY_ESP32, _SECTOR_BYTES, 0x10000))
+        update = SimpleNamespace(device=device, running=running, slot=slot, chip_revision=None)
+        header.check_header(update, head, size_bytes)
+        file.seek(max(0, size_bytes - _SECTOR_BYTES))
+        block = file.read(_SECTOR_BYTES)
+        is_signed = block.startswith(_SIGNATURE_MAGIC)
+        trusted = [hashlib.sha256(block[_SIGNATURE_KEY]).hexdigest()] if is_signed else []
+        module("ota.image").check_image(slot, size_bytes, trusted)
+        _check_checksum(file)
+    return is_signed
+
+
 def module(name: str) -> Any:
     """Return the device's module of this name."""
     paths.make_importable()
     return importlib.import_module(name)
+
+
+def _check_checksum(file: BinaryIO) -> None:
+    """Check the one byte over all segments that only the chip itself looks at, in `set_boot`."""
+    file.seek(0)
+    head = file.read(24)
+    at, checksum = 24, 0xEF
+    for _ in range(head[1]):
+        file.seek(at)
+        left = int.from_bytes(file.read(8)[4:], "little")
+        at += 8 + left
+        while left:
+            piece = file.read(min(left, _PIECE_BYTES))
+            left -= len(piece)
+            # Folded in halves as one big number: byte by byte Python would take a second for a firmware.
+            number, bits = int.from_bytes(piece.ljust(_PIECE_BYTES, b"\0"), "little"), 8 * _PIECE_BYTES
+            while bits > 8:
+                bits //= 2
+                number = (number >> bits) ^ (number & ((1 << bits) - 1))
+            checksum ^= number
+    file.seek((at + 16) // 16 * 16 - 1)
+    if file.read(1) != bytes([checksum]):
+        raise Refused("the image does not fit its checksum")
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """The command line: `serve` runs a server, everything else is a client of one that runs."""
 
 import argparse
+import ipaddress
 import os
 import signal
 import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import httpx
 
@@ -16,8 +17,14 @@ from .client import Vendor, VendorError
 from .commands import UsageError
 from .serving import PASSWORD_VARIABLE, ServingError, password_file, read_password, running
 
+if TYPE_CHECKING:
+    from .settings import Settings
+
 _DATA = Path("build/server")
 _SERVER = "http://127.0.0.1:8080"
+_PASSWORD_MIN_CHARS = 12
+_WORKERS_MAX = 64
+_SERVE_SETTINGS = ("data", "firmware_form", "accel_prefix", "proxies")
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
     except UsageError as error:
         return _failed(str(error), 2)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stderr.close()
+        return 1
     except (VendorError, ServingError, OSError) as error:
         return _failed(str(error), 1)
     except KeyboardInterrupt:
@@ -42,24 +52,91 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(message: str, status: int) -> int:
-    print("server: " + " ".join(message.split()), file=sys.stderr)
+    text = "".join(char if char.isprintable() else "?" for char in " ".join(message.split()))
+    print(f"server: {text}", file=sys.stderr)
     return status
 
 
 def serve(options: argparse.Namespace) -> None:
     """Run a server until SIGTERM or SIGINT."""
+    from . import logs
+    from .serving import Tls, address_of, held, listening, prepare_apart, serve_processes
+
+    os.umask(0o077)
+    logs.configure(options.log_level)
     password, where = _given_password(options)
+    if password is not None and len(password) < _PASSWORD_MIN_CHARS and not _is_loopback(options.host):
+        raise UsageError(
+            f"the vendor's password has {len(password)} characters: where others reach the server (--host"
+            f" {options.host}) it needs {_PASSWORD_MIN_CHARS}"
+        )
     if (options.certificate is None) != (options.key is None):
         raise UsageError("--certificate and --key belong together")
-    tls = (options.certificate, options.key) if options.certificate else None
-    with running(options.data, options.firmware_form, options.port, options.host, password, tls) as server:
+    tls = Tls(options.certificate, options.key) if options.certificate else None
+    settings = _settings(options)
+
+    def announce(url: str, is_kept: bool) -> None:
+        if options.port_file:
+            _write_whole(options.port_file, url.rpartition(":")[2] + "\n")
+        kept = password_file(options.data) if is_kept else "the database (as a hash)"
+        print(f"GadgetKeeper server: {url}, vendor password in {where if password else kept}", flush=True)
+
+    if options.workers > 1:
+        with listening(options.host, options.port) as listener, held(settings):
+            kept = prepare_apart(settings, password)
+            if tls:
+                tls.trusting()
+            announce(address_of(listener, options.host, bool(tls)), kept is not None)
+            serve_processes(settings, listener, tls, options.workers)
+        return
+    files = (options.certificate, options.key) if tls else None
+    values = {name: value for name, value in vars(settings).items() if name not in ("data", "firmware_form")}
+    with running(options.data, options.firmware_form, options.port, options.host, password, files, **values) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        if options.port_file:
-            _write_whole(options.port_file, server.url.rpartition(":")[2] + "\n")
-        where = where if password else password_file(options.data)
-        print(f"GadgetKeeper server: {server.url}, vendor password in {where}", flush=True)
+        announce(server.url, bool(server.password))
         server.wait()
+
+
+def back_up(options: argparse.Namespace) -> None:
+    """Copy the records into a new folder."""
+    from . import backup
+
+    _require_sqlite("pg_dump copies the database, and any tool the folder with the firmware")
+    count = backup.backup(_settings(options), options.folder)
+    print(f"{options.folder}: the database and {count} firmware file{'s' * (count != 1)}")
+
+
+def restore(options: argparse.Namespace) -> None:
+    """Make a data folder of a backup."""
+    from . import backup
+
+    _require_sqlite("pg_restore brings the database back, and any tool the folder with the firmware")
+    count = backup.restore(options.folder, _settings(options))
+    print(f"{options.data}: restored, with {count} firmware file{'s' * (count != 1)}")
+
+
+def _settings(options: argparse.Namespace) -> "Settings":
+    from .settings import Settings
+
+    values = {name: value for name, value in vars(options).items() if name in _SERVE_SETTINGS and value is not None}
+    return Settings(**values, **dict(getattr(options, "limit", None) or []), database_url=_database_url())
+
+
+def _database_url() -> str | None:
+    return os.environ.get("DATABASE_URL") or None
+
+
+def _require_sqlite(instead: str) -> None:
+    if _database_url():
+        raise UsageError(f"DATABASE_URL names another database: {instead}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def add_connection(
@@ -109,13 +186,37 @@ def _parser() -> Parser:
     serving = nouns.add_parser("serve", help="run a server")
     serving.add_argument("--host", default="127.0.0.1")
     serving.add_argument("--port", type=_port, default=8080, help="0: a free one")
-    serving.add_argument("--data", type=Path, default=_DATA, metavar="DIR", help="its records and firmware files")
+    _add_data(serving)
+    serving.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes; one for each core")
     serving.add_argument("--firmware-form", choices=("auto", "string", "object", "raw"), default="auto")
     serving.add_argument("--port-file", type=Path, metavar="FILE", help="gets the port once the server listens")
     serving.add_argument("--password-file", type=Path, metavar="FILE", default=argparse.SUPPRESS)
     serving.add_argument("--certificate", type=_file, metavar="FILE", help="speak https: the certificate chain, PEM")
     serving.add_argument("--key", type=_file, metavar="FILE", help="the certificate's key, PEM")
+    serving.add_argument("--proxies", metavar="ADDRESSES", help="believe X-Forwarded-For from these, like 127.0.0.1")
+    serving.add_argument(
+        "--accel-redirect",
+        dest="accel_prefix",
+        metavar="PREFIX",
+        help="let nginx in front send the firmware from this internal location, like /firmware/",
+    )
+    serving.add_argument(
+        "--limit",
+        type=_limit,
+        action="append",
+        metavar="NAME=VALUE",
+        help="change a limit (docs/server.md lists them), like history_days=30",
+    )
+    serving.add_argument("--log-level", choices=("info", "warning"), default="warning", help="info: every request")
     serving.set_defaults(run=serve)
+    backing_up = nouns.add_parser("backup", help="copy the records into a new folder; the server may go on")
+    backing_up.add_argument("folder", type=Path, metavar="FOLDER")
+    _add_data(backing_up)
+    backing_up.set_defaults(run=back_up)
+    restoring = nouns.add_parser("restore", help="make a data folder of a backup")
+    restoring.add_argument("folder", type=Path, metavar="FOLDER")
+    _add_data(restoring)
+    restoring.set_defaults(run=restore)
 
     def command(noun, verb: str, run: Callable[[Vendor, argparse.Namespace], None], *names: str):
         added = noun.add_parser(verb, parents=[common])
@@ -127,34 +228,50 @@ def _parser() -> Parser:
     def group(name: str, what: str):
         return nouns.add_parser(name, help=what).add_subparsers(required=True, metavar="COMMAND")
 
-    product = group("product", "create, list")
+    product = group("product", "create, list, require-secret")
     creating = command(product, "create", commands.create_product, "name")
     creating.add_argument("--template", required=True, metavar="TEMPLATE")
     creating.add_argument("--description", default="")
+    creating.add_argument("--require-secret", action="store_true", help="boards must show their device secret")
     command(product, "list", commands.list_products)
-    serial = group("serial", "add to a product, list")
+    requiring = command(product, "require-secret", commands.require_secret, "product")
+    requiring.add_argument("required", choices=("yes", "no"))
+    serial = group("serial", "add to a product, list, block, unblock, remove")
     command(serial, "list", commands.list_serials, "product")
     adding = command(serial, "add", commands.add_serials, "product")
     adding.add_argument("serials", nargs="*", metavar="SERIAL")
-    adding.add_argument("--file", type=_file, help="more of them, one per line")
+    adding.add_argument("--file", type=_file, help="more of them: a CSV file, as make batch reads it")
+    command(serial, "block", commands.block_serial, "serial")
+    command(serial, "unblock", commands.unblock_serial, "serial")
+    command(serial, "remove", commands.remove_serial, "serial")
     template = group("template", "create, list")
     command(template, "create", commands.create_template, "name").add_argument("--description", default="")
     command(template, "list", commands.list_templates)
-    version = group("version", "create, list")
+    version = group("version", "create, list, remove")
     publishing = command(version, "create", commands.create_version, "template")
     publishing.add_argument("file", type=_file, metavar="FILE", help="the app image")
     publishing.add_argument("--description", default="")
     publishing.add_argument("--extract-app", action="store_true", help="take the app out of a combined ESP32 image")
     command(version, "list", commands.list_versions, "template")
-    command(
-        group("target", "set the version that things should run"), "set", commands.set_target, "template", "version"
-    )
+    command(version, "remove", commands.remove_version, "template", "version")
+    target = group("target", "set the version that things should run")
+    _add_force(command(target, "set", commands.set_target, "template", "version"))
     thing = group("thing", "list, show, pin, unpin, delete")
-    command(thing, "list", commands.list_things)
+    listing = command(thing, "list", commands.list_things)
+    listing.add_argument("--search", metavar="TEXT", help="the serial number or the name begins with it")
+    listing.add_argument("--status", choices=("no target version", "update pending", "up to date"))
     command(thing, "show", commands.show_thing, "thing")
-    command(thing, "pin", commands.pin_thing, "thing", "version")
+    _add_force(command(thing, "pin", commands.pin_thing, "thing", "version"))
     command(thing, "unpin", commands.unpin_thing, "thing")
     command(thing, "delete", commands.delete_thing, "thing")
+    vendor = group("vendor", "add, list, renew-password, remove")
+    for verb, run in (("add", commands.add_vendor), ("renew-password", commands.renew_password)):
+        command(vendor, verb, run, "name").add_argument("--out", type=Path, required=True, metavar="FILE")
+    command(vendor, "list", commands.list_vendors)
+    command(vendor, "remove", commands.remove_vendor, "name")
+    event = command(nouns, "events", commands.list_events)
+    event.add_argument("--subject", help="a serial number or an Id")
+    event.add_argument("--limit", type=int, default=100)
     return parser
 
 
@@ -171,6 +288,32 @@ def _given_password(options: argparse.Namespace) -> tuple[str | None, str | Path
         except OSError as error:
             raise UsageError(f"--password-file: {error}") from error
     return os.environ.get(PASSWORD_VARIABLE) or None, PASSWORD_VARIABLE
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=_DATA, metavar="DIR", help="its records and firmware files")
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="also an unsigned version after a signed one")
+
+
+def _workers(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _WORKERS_MAX:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: 1 to {_WORKERS_MAX}")
+
+
+def _limit(text: str) -> tuple[str, float]:
+    from .settings import LIMITS
+
+    name, _, value = text.partition("=")
+    try:
+        if name not in LIMITS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no limit: there are {', '.join(LIMITS)}")
+        return name, LIMITS[name](value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is no number above 0") from None
 
 
 def _port(text: str) -> int:

@@ -25,13 +25,12 @@ class VendorError(Exception):
 
 class Vendor:
     """The vendor's side of a server. Every method may raise VendorError; close it, or use it as a context manager.
-    `verify` says whom to trust for https; by default, whom certifi trusts."""
+    `name` is the vendor's; `verify` says whom to trust for https; by default, whom certifi trusts."""
 
-    def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool = True, name: str = "vendor") -> None:
         # trust_env off: neither a proxy nor a .netrc of the environment comes between the vendor and the server.
-        self._http = httpx.Client(
-            base_url=url, auth=("vendor", password.encode()), timeout=_TIMEOUT_S, trust_env=False, verify=verify
-        )
+        credentials = (name.encode(), password.encode())
+        self._http = httpx.Client(base_url=url, auth=credentials, timeout=_TIMEOUT_S, trust_env=False, verify=verify)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -51,22 +50,52 @@ class Vendor:
         """All templates."""
         return self._call("GET", "/v1/templates.json")
 
-    def create_product(self, name: str, template_id: str, description: str = "") -> dict:
-        """A new product: {id, name, description, templateId}."""
-        new = {"name": name, "templateId": template_id, "description": description}
+    def create_product(
+        self, name: str, template_id: str, description: str = "", requires_device_secret: bool = False
+    ) -> dict:
+        """A new product: {id, name, description, templateId, requiresDeviceSecret}."""
+        new = {
+            "name": name,
+            "templateId": template_id,
+            "description": description,
+            "requiresDeviceSecret": requires_device_secret,
+        }
         return self._call("POST", "/v1/products.json", json=new)
 
     def products(self) -> list[dict]:
         """All products."""
         return self._call("GET", "/v1/products.json")
 
-    def add_serials(self, product_id: str, serials: list[str]) -> None:
-        """Register serial numbers under a product: all of them or, on an error, none."""
-        self._call("POST", f"/v1/products/{_part(product_id)}/serials.json", json={"serialNumbers": serials})
+    def require_device_secret(self, product_id: str, is_required: bool) -> None:
+        """Whether the product's serial numbers can be activated without a device secret."""
+        change = {"requiresDeviceSecret": is_required}
+        self._call("PUT", f"/v1/products/{_part(product_id)}.json", json=change)
+
+    def add_serials(self, product_id: str, serials: list[str], secret_sha256: dict[str, str] | None = None) -> None:
+        """Register serial numbers under a product: all of them or, on an error, none. `secret_sha256`: by serial
+        number, the SHA-256 in hex of the device secret, for those that have one."""
+        new = {"serialNumbers": serials, "secretSha256": secret_sha256 or {}}
+        self._call("POST", f"/v1/products/{_part(product_id)}/serials.json", json=new)
 
     def serials(self, product_id: str) -> list[str]:
         """The serial numbers registered under a product."""
         return self._call("GET", f"/v1/products/{_part(product_id)}/serials.json")
+
+    def serial(self, serial: str) -> dict:
+        """A serial number: {serialNumber, productId, blocked, hasSecret}."""
+        return self._call("GET", f"/v1/serials/{_part(serial)}.json")
+
+    def set_secret(self, serial: str, secret_sha256: str) -> None:
+        """The hash of the device secret that the board with this serial number has."""
+        self._call("PUT", f"/v1/serials/{_part(serial)}.json", json={"secretSha256": secret_sha256})
+
+    def block_serial(self, serial: str, is_blocked: bool = True) -> None:
+        """Lock a stolen board out at once, or let it in again."""
+        self._call("PUT", f"/v1/serials/{_part(serial)}.json", json={"blocked": is_blocked})
+
+    def remove_serial(self, serial: str) -> None:
+        """Take back a serial number that was never activated."""
+        self._call("DELETE", f"/v1/serials/{_part(serial)}.json")
 
     def create_version(
         self,
@@ -75,7 +104,8 @@ class Vendor:
         description: str = "",
         progress: Callable[[int], None] | None = None,
     ) -> dict:
-        """A new version with the firmware in the file: {id, name, description, sizeBytes, sha256, createdAt}.
+        """A new version with the firmware in the file: {id, name, description, sizeBytes, sha256, createdAt, signed,
+        details}. The server checks it as a device would.
         `progress` is told the bytes sent so far. Raises OSError when the file cannot be read."""
         with open(path, "rb") as file:
             return self._call(
@@ -93,14 +123,36 @@ class Vendor:
         """The versions of a template, oldest first."""
         return self._call("GET", f"/v1/templates/{_part(template_id)}/versions.json")
 
-    def set_target(self, template_id: str, version_id: str) -> None:
-        """The version that the template's things should run."""
-        self._call("PUT", f"/v1/templates/{_part(template_id)}/target/{_part(version_id)}.json")
+    def set_details(self, template_id: str, version_id: str, details: dict) -> None:
+        """What else there is to say about a version: its release number, notes."""
+        path = f"/v1/templates/{_part(template_id)}/versions/{_part(version_id)}/details.json"
+        self._call("PUT", path, json={"details": details})
 
-    def things(self) -> list[dict]:
+    def remove_version(self, template_id: str, version_id: str) -> None:
+        """Remove a version that nothing runs and nothing should run."""
+        self._call("DELETE", f"/v1/templates/{_part(template_id)}/versions/{_part(version_id)}.json")
+
+    def set_target(self, template_id: str, version_id: str, force: bool = False) -> None:
+        """The version that the template's things should run. `force`: also an unsigned one after a signed one."""
+        path = f"/v1/templates/{_part(template_id)}/target/{_part(version_id)}.json"
+        self._call("PUT", path, params={"force": force})
+
+    def things(self, **filters: str) -> list[dict]:
         """All activated things: {id, serialNumber, name, description, templateId, currentVersion, currentVersionSince,
-        targetVersion, pinned, status, properties}; a version is {id, name, description} or None."""
-        return self._call("GET", "/v1/things.json")
+        targetVersion, pinned, status, lastSeen, properties}; a version is {id, name, description} or None. `filters`:
+        serialNumber, search, name, status, version; see the table of calls."""
+        return list(self.each_thing(**filters))
+
+    def each_thing(self, **filters: str) -> Iterator[dict]:
+        """The same, one after the other: asked for in pages."""
+        after = ""
+        while page := self._call("GET", "/v1/things.json", params={**filters, "after": after}):
+            yield from page
+            after = page[-1]["serialNumber"]
+
+    def some_things(self, limit: int, **filters: str) -> list[dict]:
+        """The same, but so many at most."""
+        return self._call("GET", "/v1/things.json", params={**filters, "limit": limit})
 
     def thing(self, serial: str) -> dict:
         """The thing with this serial number. VendorError with status 404 before its first activation."""
@@ -109,9 +161,42 @@ class Vendor:
             raise VendorError(404, "GK-000-0004", f"no thing with serial number {serial} has been activated")
         return found[0]
 
-    def pin(self, thing_id: str, version_id: str) -> None:
-        """The version that this one thing should run."""
-        self._call("PUT", f"/v1/things/{_part(thing_id)}/pin/{_part(version_id)}.json")
+    def thing_by_id(self, thing_id: str) -> dict:
+        """The thing with this Id."""
+        return self._call("GET", f"/v1/things/{_part(thing_id)}.json")
+
+    def reports(self, thing_id: str) -> list[dict]:
+        """What a thing has told about its updates, oldest first: {at, value}."""
+        return self._call("GET", f"/v1/things/{_part(thing_id)}/reports.json")
+
+    def history(self, thing_id: str, property_id: str) -> list[dict]:
+        """The values of a property that are kept, oldest first: {at, value}."""
+        return self._call("GET", f"/v1/things/{_part(thing_id)}/properties/{_part(property_id)}/history.json")
+
+    def events(self, **filters: str | int) -> list[dict]:
+        """What has been done, newest first: {at, actor, address, kind, subject, text}. `filters`: subject, kind,
+        limit."""
+        return self._call("GET", "/v1/events.json", params=filters)
+
+    def vendors(self) -> list[dict]:
+        """Who may make these calls: {name, createdAt}."""
+        return self._call("GET", "/v1/vendors.json")
+
+    def create_vendor(self, name: str) -> dict:
+        """One more who may: {name, createdAt, password}; the password is told only here."""
+        return self._call("POST", "/v1/vendors.json", json={"name": name})
+
+    def renew_password(self, name: str) -> dict:
+        """A new password for a vendor: {name, createdAt, password}."""
+        return self._call("PUT", f"/v1/vendors/{_part(name)}/password.json")
+
+    def remove_vendor(self, name: str) -> None:
+        """Take another vendor's access away."""
+        self._call("DELETE", f"/v1/vendors/{_part(name)}.json")
+
+    def pin(self, thing_id: str, version_id: str, force: bool = False) -> None:
+        """The version that this one thing should run. `force`: also an unsigned one after a signed one."""
+        self._call("PUT", f"/v1/things/{_part(thing_id)}/pin/{_part(version_id)}.json", params={"force": force})
 
     def unpin(self, thing_id: str) -> None:
         """Let the thing follow its template's target again."""

@@ -1,6 +1,9 @@
 """The vendor's commands: each a few calls to a running server, and what it prints."""
 
 import argparse
+import json
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ from .client import Vendor, VendorError
 
 _DESCRIPTOR = slice(32, 36)
 _DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
+_ID = re.compile("[0-9a-f]{32}")
 _STATUS = "status"  # the property, unless the devices' /config.json names another
 
 
@@ -27,22 +31,32 @@ class UsageError(Exception):
 def create_product(vendor: Vendor, options: argparse.Namespace) -> None:
     """Create a product of a template."""
     template = pick("template", vendor.templates(), options.template)
-    product = vendor.create_product(options.name, template["id"], options.description)
+    product = vendor.create_product(options.name, template["id"], options.description, options.require_secret)
     print(f"product {product['name']} created: {product['id']}")
 
 
 def list_products(vendor: Vendor, options: argparse.Namespace) -> None:
-    """List the products: name, Id, template."""
+    """List the products: name, Id, template, whether activation needs the device secret."""
     names = {template["id"]: template["name"] for template in vendor.templates()}
-    rows = [(product["name"], product["id"], names[product["templateId"]]) for product in vendor.products()]
-    _show(("product", "Id", "template"), rows)
+    rows = []
+    for product in vendor.products():
+        secret = "required" if product["requiresDeviceSecret"] else "-"
+        rows.append((product["name"], product["id"], names[product["templateId"]], secret))
+    _show(("product", "Id", "template", "device secret"), rows)
+
+
+def require_secret(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Say whether a product's boards must show their device secret to be activated."""
+    product = pick("product", vendor.products(), options.product)
+    vendor.require_device_secret(product["id"], options.required == "yes")
+    print(f"{product['name']}: device secret {'required' if options.required == 'yes' else 'not required'}")
 
 
 def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     """Register the serial numbers given, and those of a file, under a product."""
     serials = list(options.serials)
     if options.file:
-        serials += options.file.read_text(errors="replace").split()
+        serials += read_serials(options.file)
     if not serials:
         raise UsageError("no serial number is given")
     product = pick("product", vendor.products(), options.product)
@@ -50,10 +64,39 @@ def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     print(f"{len(serials)} serial number{'s' * (len(serials) > 1)} added to {product['name']}")
 
 
+def read_serials(path: Path) -> list[str]:
+    """The serial numbers of a file that `make batch` reads. UsageError names the lines that are wrong."""
+    from tools.factory import batch
+    from tools.factory.errors import FactoryError
+
+    try:
+        return batch.read_serials(path)
+    except FactoryError as error:
+        raise UsageError(str(error).removesuffix(": nothing was made")) from error
+
+
 def list_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     """List the serial numbers registered under a product."""
     product = pick("product", vendor.products(), options.product)
     _show(("serial number",), [(serial,) for serial in vendor.serials(product["id"])])
+
+
+def block_serial(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Lock a stolen board out."""
+    vendor.block_serial(options.serial)
+    print(f"{options.serial}: blocked; its key is no longer valid")
+
+
+def unblock_serial(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Let a blocked board in again."""
+    vendor.block_serial(options.serial, is_blocked=False)
+    print(f"{options.serial}: may be activated again")
+
+
+def remove_serial(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Take back a serial number that was never activated."""
+    vendor.remove_serial(options.serial)
+    print(f"{options.serial}: removed")
 
 
 def create_template(vendor: Vendor, options: argparse.Namespace) -> None:
@@ -88,29 +131,42 @@ def list_versions(vendor: Vendor, options: argparse.Namespace) -> None:
     _show(("version", "Id", "bytes", "created", "target", "description"), rows)
 
 
+def remove_version(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Remove a version that nothing runs and nothing should run."""
+    template = pick("template", vendor.templates(), options.template)
+    version = pick("version", vendor.versions(template["id"]), options.version)
+    vendor.remove_version(template["id"], version["id"])
+    print(f"version {version['name']} of {template['name']} removed")
+
+
 def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
     """Set the version that a template's things should run."""
     template = pick("template", vendor.templates(), options.template)
     version = pick("version", vendor.versions(template["id"]), options.version)
-    vendor.set_target(template["id"], version["id"])
+    vendor.set_target(template["id"], version["id"], options.force)
     print(f"target of {template['name']}: version {version['name']}")
 
 
 def list_things(vendor: Vendor, options: argparse.Namespace) -> None:
-    """List the things: serial number, name, Id, current and target version, status, how the last update went."""
+    """List the things: serial number, name, Id, current and target version, status, how the last update went, when it
+    was last seen."""
+    filters = {"search": options.search, "status": options.status}
+    names: dict[str, dict[str, str]] = {}
     rows = []
-    things = vendor.things()
-    names = _version_names(vendor, things)
-    for thing in things:
+    for thing in vendor.each_thing(**{name: value for name, value in filters.items() if value}):
+        template_id = thing["templateId"]
+        if template_id not in names:
+            names[template_id] = _version_names(vendor, template_id)
         versions = (_name(thing["currentVersion"]), _name(thing["targetVersion"]))
-        update = _last_update(thing, names)
-        rows.append((thing["serialNumber"], thing["name"], thing["id"], *versions, thing["status"], update))
-    _show(("serial number", "name", "Id", "current", "target", "status", "last update"), rows)
+        update = _last_update(thing, names[template_id])
+        told = (thing["status"], update, thing["lastSeen"] or "-")
+        rows.append((thing["serialNumber"], thing["name"], thing["id"], *versions, *told))
+    _show(("serial number", "name", "Id", "current", "target", "status", "last update", "last seen"), rows)
 
 
 def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Show all about one thing, its properties included."""
-    thing = pick("thing", vendor.things(), options.thing)
+    thing = find_thing(vendor, options.thing)
     since = f" (since {thing['currentVersionSince']})" if thing["currentVersion"] else ""
     rows = [
         ("serial number", thing["serialNumber"]),
@@ -120,38 +176,105 @@ def show_thing(vendor: Vendor, options: argparse.Namespace) -> None:
         ("current version", _name(thing["currentVersion"]) + since),
         ("target version", _name(thing["targetVersion"]) + (" (pinned)" if thing["pinned"] else "")),
         ("status", thing["status"]),
-        ("last update", _last_update(thing, _version_names(vendor, [thing]))),
+        ("last update", _last_update(thing, _version_names(vendor, thing["templateId"]))),
+        ("last seen", thing["lastSeen"] or "-"),
     ]
-    rows += [(f"property {name}", str(value)) for name, value in thing["properties"].items()]
+    values = thing["properties"].items()
+    rows += [(f"property {name}", json.dumps(value, ensure_ascii=False)) for name, value in values]
     _show(None, rows)
+
+
+def list_events(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List what has been done: time, who, from where, what, to what."""
+    filters = {"subject": options.subject} if options.subject else {}
+    rows = []
+    for event in vendor.events(limit=options.limit, **filters):
+        who = (event["actor"], event["address"] or "-")
+        rows.append((event["at"], *who, event["kind"], event["subject"], event["text"]))
+    _show(("time", "who", "address", "what", "of", "text"), rows)
+
+
+def list_vendors(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List who may make the vendor's calls."""
+    _show(("vendor", "since"), [(each["name"], each["createdAt"]) for each in vendor.vendors()])
+
+
+def add_vendor(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Let one more make the vendor's calls; the password goes into a file."""
+    _keep_password(options, lambda: vendor.create_vendor(options.name))
+
+
+def renew_password(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Give a vendor a new password, into a file."""
+    _keep_password(options, lambda: vendor.renew_password(options.name))
+
+
+def remove_vendor(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Take a vendor's access away."""
+    vendor.remove_vendor(options.name)
+    print(f"vendor {options.name} removed")
 
 
 def pin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Pin one thing to a version."""
-    thing = pick("thing", vendor.things(), options.thing)
+    thing = find_thing(vendor, options.thing)
     version = pick("version", vendor.versions(thing["templateId"]), options.version)
-    vendor.pin(thing["id"], version["id"])
+    vendor.pin(thing["id"], version["id"], options.force)
     print(f"{thing['serialNumber']}: pinned to version {version['name']}")
 
 
 def unpin_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Let one thing follow its template's target again."""
-    thing = pick("thing", vendor.things(), options.thing)
+    thing = find_thing(vendor, options.thing)
     vendor.unpin(thing["id"])
     print(f"{thing['serialNumber']}: follows its template's target")
 
 
 def delete_thing(vendor: Vendor, options: argparse.Namespace) -> None:
     """Have the server forget one thing; its serial number stays registered."""
-    thing = pick("thing", vendor.things(), options.thing)
+    thing = find_thing(vendor, options.thing)
     vendor.delete_thing(thing["id"])
     print(f"{thing['serialNumber']}: thing {thing['id']} deleted; the next activation makes a new one")
 
 
-def _version_names(vendor: Vendor, things: list[dict]) -> dict[str, str]:
-    """The names of all versions that these things may run, by Id."""
-    templates = {thing["templateId"] for thing in things}
-    return {version["id"]: version["name"] for template in templates for version in vendor.versions(template)}
+def find_thing(vendor: Vendor, wanted: str) -> dict:
+    """The thing that `wanted` names: by serial number, by Id, else by name; asked for alone, however many there are.
+    VendorError when there is none, or more than one with that name."""
+    if _ID.fullmatch(wanted):
+        try:
+            return vendor.thing_by_id(wanted)
+        except VendorError as error:
+            if error.status != 404:
+                raise
+    for key in ("serialNumber", "name"):
+        found = vendor.some_things(2, **{key: wanted})
+        if len(found) > 1:
+            raise VendorError(400, "", f"more than one thing has the name {wanted!r}: give the serial number")
+        if found:
+            return found[0]
+    raise VendorError(404, "", f"there is no thing {wanted!r} (thing list shows what there is)")
+
+
+def _keep_password(options: argparse.Namespace, change: Callable[[], dict]) -> None:
+    """Make the change and keep the password that it answers with, in a file that only its owner reads."""
+    try:
+        # Before the change: a password that cannot be kept would be lost.
+        handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise UsageError(f"{options.out} exists already: name a new file") from error
+    with open(handle, "w") as file:
+        try:
+            changed = change()
+        except VendorError:
+            options.out.unlink()
+            raise
+        file.write(changed["password"] + "\n")
+    print(f"password of vendor {changed['name']} in {options.out}")
+
+
+def _version_names(vendor: Vendor, template_id: str) -> dict[str, str]:
+    """The names of a template's versions, by Id."""
+    return {version["id"]: version["name"] for version in vendor.versions(template_id)}
 
 
 def _last_update(thing: dict, names: dict[str, str]) -> str:

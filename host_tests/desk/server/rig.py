@@ -1,0 +1,93 @@
+"""A server with a small fleet, and a device's calls, for the tests."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from host_tests.desk.server.images import app
+from tools.server import Running
+
+HTTP = httpx.Client(trust_env=False, timeout=30)
+FIRMWARE = app(200_032)
+
+
+@dataclass
+class Device:
+    """What a device knows, and its calls."""
+
+    url: str
+    serial: str
+    thing_id: str = ""
+    api_key: str = ""
+
+    def activate(self, secret: str | None = None) -> httpx.Response:
+        """Activate, and keep what comes of it."""
+        headers = {} if secret is None else {"X-DeviceSecret": secret}
+        answer = HTTP.put(f"{self.url}/v1/things/activate/{self.serial}.json", headers=headers)
+        if answer.status_code == 200:
+            self.thing_id, self.api_key = answer.json()["thingId"], answer.json()["apiKey"]
+        return answer
+
+    def call(self, method: str, path: str, headers: dict | None = None, **request) -> httpx.Response:
+        """A call on its thing."""
+        headers = {"X-ApiKey": self.api_key} | (headers or {})
+        return HTTP.request(method, f"{self.url}/v1/things/{self.thing_id}{path}", headers=headers, **request)
+
+    def poll(self) -> httpx.Response:
+        """Ask for the target version."""
+        return self.call("GET", "/versions/target.json")
+
+    def write(self, value: str, property_id: str = "temperature") -> httpx.Response:
+        """Write a property."""
+        return self.call("PUT", f"/properties/{property_id}/value.json", content=value)
+
+
+@dataclass
+class Field:
+    """A template with a product, serial numbers S1 to S4, and one version, the target."""
+
+    server: Running
+    template: dict
+    product: dict
+    version: dict
+
+    def device(self, serial: str = "S1") -> Device:
+        """A device that has been activated."""
+        device = Device(self.server.url, serial)
+        assert device.activate().status_code == 200
+        return device
+
+
+def make_field(server: Running, folder: Path) -> Field:
+    """Make one on an empty server."""
+    template = server.vendor.create_template("Thermometer")
+    product = server.vendor.create_product("Kitchen", template["id"])
+    server.vendor.add_serials(product["id"], ["S1", "S2", "S3", "S4"])
+    version = publish(server, template, folder)
+    server.vendor.set_target(template["id"], version["id"])
+    return Field(server, template, product, version)
+
+
+def publish(server: Running, template: dict, folder: Path, content: bytes = FIRMWARE) -> dict:
+    """A new version with this firmware."""
+    path = folder / "upload.bin"
+    path.write_bytes(content)
+    return server.vendor.create_version(template["id"], path)
+
+
+def assert_error(answer: httpx.Response, status: int, code: str) -> None:
+    """An error in the documented form."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"code", "message"}
+    assert answer.json()["code"] == code and answer.json()["message"]
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 15) -> None:
+    """Wait until it is true."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
