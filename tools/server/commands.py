@@ -66,11 +66,11 @@ def add_serials(vendor: Vendor, options: argparse.Namespace) -> None:
 
 def read_serials(path: Path) -> list[str]:
     """The serial numbers of a file that `make batch` reads. UsageError names the lines that are wrong."""
-    from tools.factory import batch
+    from tools.factory import serials
     from tools.factory.errors import FactoryError
 
     try:
-        return batch.read_serials(path)
+        return serials.read_serials(path)
     except FactoryError as error:
         raise UsageError(str(error).removesuffix(": nothing was made")) from error
 
