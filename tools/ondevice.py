@@ -115,6 +115,12 @@ def check_file(path: Path) -> bool:
     return is_signed
 
 
+def fingerprint(path: Path) -> str | None:
+    """Return what a device calls the release in a file when it runs it; None for a file that is no image."""
+    with path.open("rb") as file:
+        return module("ota.layout").fingerprint(module("ota.slot").Slot(File(file, _FLASH_MAX_BYTES)))
+
+
 def module(name: str) -> Any:
     """Return the device's module of this name."""
     paths.make_importable()

@@ -19,6 +19,7 @@ from .firmware import FirmwareFiles
 from .limits import Limit
 from .model import Event, Thing, Vendor, Version, sha256_hex
 from .passwords import Remembered, hash_password, is_password
+from .patches import Patches
 from .seen import Seen
 from .settings import Settings
 
@@ -40,6 +41,7 @@ class Context:
         self.settings = settings
         self.database = database
         self.files = FirmwareFiles(settings.firmware_folder)
+        self.patches = Patches(settings.patch_folder, self.files)
         self.passwords = Passwords(database)
         self.seen = Seen(database)
         self.activations_by_serial = Limit(settings.serial_burst, settings.serial_per_s)

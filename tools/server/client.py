@@ -123,6 +123,11 @@ class Vendor:
         """The versions of a template, oldest first."""
         return self._call("GET", f"/v1/templates/{_part(template_id)}/versions.json")
 
+    def downloads(self, template_id: str, version_id: str) -> list[dict]:
+        """What the version costs things that take patches: {runs, things, sizeBytes, ready} for each version that they
+        run; runs is None for all others. While one is not ready, the server is still making its patch."""
+        return self._call("GET", f"/v1/templates/{_part(template_id)}/versions/{_part(version_id)}/downloads.json")
+
     def set_details(self, template_id: str, version_id: str, details: dict) -> None:
         """What else there is to say about a version: its release number, notes."""
         path = f"/v1/templates/{_part(template_id)}/versions/{_part(version_id)}/details.json"

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import JsonValue
 from sqlalchemy import bindparam, select
 
-from . import activation, firmware, history
+from . import activation, firmware, history, patches
 from .access import Caller, Ctx, ThingId, Who, accepts, is_id, json_body, of_thing
 from .errors import invalid, not_found, printable
 from .firmware import Firmware
@@ -120,6 +120,7 @@ def current_version(context: Ctx, who: Who, thing_id: ThingId) -> VersionView:
             },
         },
         206: {"description": "The range of it that was asked for"},
+        226: {"description": "A patch for the release that If-None-Match names, or the firmware compressed (RFC 3229)"},
         304: {"description": "What the client has is still right"},
     },
 )
@@ -137,6 +138,8 @@ async def get_firmware(request: Request, context: Ctx, who: Who, thing_id: str, 
         raise not_found(f"There is no version {printable(version_id)}")
     wanted = Firmware(row[1], row[2], str(row[3]), row[4])
     chosen = firmware.choose(context.files, wanted, request.headers, context.settings.firmware_form)
+    if chosen.media_type == firmware.RAW:
+        chosen = patches.choose(context.patches, wanted, request.headers) or chosen
     return firmware.answer(chosen, request.headers, context.settings.accel_prefix)
 
 

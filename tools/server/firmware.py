@@ -20,6 +20,12 @@ from .errors import ApiError, invalid
 SIZE_MAX_BYTES = 16 * 1024 * 1024
 """The biggest flash an ESP32 addresses."""
 
+RAW = "application/octet-stream"
+"""The media type of a firmware as it is."""
+
+IM_USED = 226
+"""The status of an answer that is a patch."""
+
 CHUNK_BYTES = 96 * 1024
 """Bytes of firmware in memory per download. A multiple of 3: in base64 it is 128 KiB, with no padding inside."""
 
@@ -131,6 +137,7 @@ class Representation:
     after: bytes = b""
     is_base64: bool = False
     status: int = 200
+    takes_ranges: bool = True
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -142,14 +149,14 @@ class Representation:
 
 def choose(files: FirmwareFiles, firmware: Firmware, headers: Mapping[str, str], form: str) -> Representation:
     """What a request with these headers gets of a firmware: whole, in the form that it accepts (or in `form` when that
-    is not "auto"). Other encodings, such as a difference to what the thing runs, are chosen here."""
+    is not "auto")."""
     path = files.path(firmware.sha256)
     if not path.exists():
         raise ApiError(500, f"The firmware of version {firmware.name} is missing on the server")
     if form == "auto":
         form = "raw" if _prefers_raw(headers.get("accept", "")) else "string"
     if form == "raw":
-        return Representation(path, "application/octet-stream", f'"{firmware.sha256}"', 0, firmware.size_bytes)
+        return Representation(path, RAW, f'"{firmware.sha256}"', 0, firmware.size_bytes)
     before, after = b'"', b'"'
     if form == "object":
         before = f'{{"version": {json.dumps(firmware.name)}, "firmware": "'.encode()
@@ -165,16 +172,21 @@ def answer(chosen: Representation, headers: Mapping[str, str], accel_prefix: str
     shown |= chosen.headers
     if any(tag.strip() in (chosen.etag, "*") for tag in headers.get("if-none-match", "").split(",")):
         return Response(None, 304, shown)
-    if accel_prefix and not chosen.is_base64:
+    is_patch = chosen.status == IM_USED
+    if accel_prefix and not chosen.is_base64 and not is_patch:
         accel = {"X-Accel-Redirect": accel_prefix + chosen.path.name, "Content-Type": chosen.media_type}
         return Response(None, chosen.status, shown | accel)
     status, start, end = chosen.status, 0, chosen.length_bytes
-    wanted = headers.get("range")
+    wanted = headers.get("range") if chosen.takes_ranges else None
     # If-Range: only a range of the very firmware that the client has begun is of use to it.
     if wanted and headers.get("if-range", chosen.etag) == chosen.etag:
         span = _parse_range(wanted, chosen.length_bytes)
         if span is not None:
-            status, (start, end) = 206, span
+            (start, end) = span
+            if is_patch:
+                shown["IM"] += ", range"
+            else:
+                status = 206
             if start >= end:
                 message = f"The range lies outside of the {chosen.length_bytes} bytes of the firmware"
                 raise ApiError(416, message, {"Content-Range": f"bytes */{chosen.length_bytes}"})

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import history
+from . import history, patches
 from .access import Context
 from .errors import storage_error
 
@@ -32,7 +32,7 @@ async def forget_events(context: Context) -> None:
     await context.database.write(lambda connection: history.forget(connection, context.settings))
 
 
-JOBS = (Job("last seen", 5, write_last_seen), Job("events", 3600, forget_events))
+JOBS = (Job("last seen", 5, write_last_seen), Job("events", 3600, forget_events), Job("patches", 2, patches.make_all))
 
 
 async def run_all(context: Context) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from .model import Event, Product, SerialNumber, Template, Thing, Vendor, Version
+from .patches import Download
 
 # No control characters and none that turn the direction of a line: names stand in tables, logs and on terminals.
 _CONTROL = "\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff"
@@ -108,6 +109,18 @@ class VendorVersionView(VersionView):
             signed=version.is_signed,
             details=version.details,
         )
+
+
+class DownloadView(BaseModel):
+    runs: Annotated[str | None, Field(description="the version that they run; null: all others")]
+    things: int
+    sizeBytes: int
+    ready: Annotated[bool, Field(description="false: a smaller one may still be made")]
+
+    @classmethod
+    def of(cls, download: Download) -> "DownloadView":
+        """As a vendor sees it."""
+        return cls(runs=download.base, things=download.things, sizeBytes=download.size_bytes, ready=download.is_made)
 
 
 class TemplateView(BaseModel):

@@ -107,15 +107,17 @@ def running(
     host: str = "127.0.0.1",
     password: str | None = None,
     tls: tuple[Path | str, Path | str] | None = None,
+    patch_bases: int = 0,
     **more: Any,
 ) -> Iterator[Running]:
     """A server on the records in `data_dir` (made when missing), listening when the block begins, ended when it ends.
     Port 0: a free one. Password None: the one of `data_dir`. With `tls`, the PEM files of a certificate chain and its
-    key, it speaks https. `more`: see Settings. Raises ServingError when it cannot start."""
+    key, it speaks https. Without `patch_bases` it makes no patches. `more`: see Settings. Raises ServingError when it
+    cannot start."""
     from .settings import Settings
 
     files = Tls(Path(tls[0]), Path(tls[1])) if tls else None
-    settings = Settings(data=Path(data_dir), firmware_form=firmware_form, **more)
+    settings = Settings(data=Path(data_dir), firmware_form=firmware_form, patch_bases=patch_bases, **more)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(host, port))
         stack.enter_context(held(settings))

@@ -34,6 +34,9 @@ class Settings:
     again_burst: int = 200
     again_per_s: float = 1.0
 
+    # Patches: for so many of the releases that a template's things run (0: none are made)
+    patch_bases: int = 8
+
     properties_max: int = 32
     value_max_chars: int = 8192
 
@@ -46,6 +49,11 @@ class Settings:
     def firmware_folder(self) -> Path:
         """Where the firmware files lie."""
         return self.data / "firmware"
+
+    @property
+    def patch_folder(self) -> Path:
+        """Where the patches lie."""
+        return self.data / "patches"
 
     @property
     def history_slots(self) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from . import check, things
+from . import check, patches, things
 from .access import Caller, Ctx, Who, accepts, is_id, json_body, record, vendor_only, version_of
 from .errors import conflict, invalid, not_found, printable
 from .firmware import Upload
@@ -20,6 +20,7 @@ from .passwords import hash_password, new_password
 from .schemas import (
     SERIAL_PATTERN,
     Added,
+    DownloadView,
     EventView,
     NewProduct,
     NewSerials,
@@ -242,6 +243,15 @@ def set_details(
         raise invalid(f"The details are longer than {_DETAILS_MAX_CHARS} characters, or hold a null character")
     with context.database.writing() as session:
         version_of(session, template_id, version_id).details = new.details
+
+
+@router.get("/templates/{template_id}/versions/{version_id}/downloads.json")
+def downloads(context: Ctx, template_id: str, version_id: str) -> list[DownloadView]:
+    """What the version's download costs, for each release that the template's things run, and for all others."""
+    with context.database.reading() as session:
+        version = version_of(session, template_id, version_id)
+        found = patches.downloads(session, context.patches, version, context.settings.patch_bases)
+    return [DownloadView.of(each) for each in found]
 
 
 @router.delete("/templates/{template_id}/versions/{version_id}.json", status_code=204)
