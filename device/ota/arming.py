@@ -27,6 +27,7 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
         run("ota.slots", "arm", update.device.board.Partition, update.slot)
     except AgentError as error:
         update.refuse(error)
+    run("ota.traces", "forget_trial", update.device)
     update.say("checked, starting it")
     update.device.board.reset()
 
