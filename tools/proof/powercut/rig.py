@@ -1,8 +1,8 @@
 """The device in this process, for speed: the agent's own files, time that passes at once, flash that can lose power.
 
 Nothing survives a reset but the flash and the RTC's memory, and no power cut but the flash: boot.py and the agent's
-modules are loaded anew at every boot. boot.py mounts the bundle of the slot that runs, and the agent reads its manifest;
-its modules are those in the device's folder, which are the same in every release.
+modules are loaded anew at every boot. boot.py mounts the bundle of the slot that runs, from which the agent reads its
+manifest; the modules are those in the device's folder, the same for every release.
 """
 
 import builtins

@@ -7,9 +7,9 @@ from tools.twin.flash import Flash
 class Watch:
     """Looks at the slots after every operation, also one that was cut.
 
-    The chip starts any slot with a sound image when the chosen one is damaged. So a slot must at no moment hold one that
-    it would start, unless that has passed every check: `server` knows which have. `states` counts how often a slot was
-    looked at, `loadable` how often the chip would have started what was there; `problem` is the first violation."""
+    The chip starts any slot with a sound image when the chosen one is damaged. So a slot must at no moment hold one
+    that it would start, unless that has passed every check: `server` knows which have. `states` counts how often a slot
+    was looked at, `loadable` how often the chip would have started it; `problem` is the first violation."""
 
     def __init__(self, server) -> None:
         self._server = server
