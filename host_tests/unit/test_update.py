@@ -324,7 +324,7 @@ def test_record_of_another_partition_table_does_not_stop_the_agent():
             "slot": "app9",
             "attempts": 0,
             "phase": "download",
-            "head": "f" * 64,
+            "head": "f" * 128,
             "etag": '"e"',
             "size": 9,
         },
