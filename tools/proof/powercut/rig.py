@@ -84,14 +84,14 @@ class Rig:
         self._tried = False
         self.on_operation = None
 
-    def run(self) -> Run:
+    def run(self, boots_max: int = BOOTS_MAX) -> Run:
         """Power on, and again after every cut, until the device is quiet: in step (or given up) and reporting."""
         slots = watch.Watch(self._server)
         run = Run(slots=slots)
         self._run = run
         cause = "power-on"
         flash = None
-        while len(run.started) < BOOTS_MAX:
+        while len(run.started) < boots_max:
             if flash is None:
                 cut = self._cuts.pop(0) if self._cuts else None
                 self._request_cut = cut[0] if cut and cut[1] == "request" else None

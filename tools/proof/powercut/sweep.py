@@ -14,6 +14,7 @@ STORIES = {
     "factory": "factory state: activated, renamed, updated, confirmed",
     "update": "in step with version 1: updated to 2, on trial, confirmed",
     "ranges": "the same over an older firmware, from a server with which a download goes on where it stopped",
+    "switched": "the same with a version 3, over a download of version 2 that the power broke off",
     "dropped": "the same after somebody has activated the serial number elsewhere: activated again, updated, confirmed",
     "hang": "version 2 hangs: rolled back, given up",
     "crash": "version 2 never comes as far as boot.py: rolled back, given up at once",
@@ -29,6 +30,7 @@ STORIES = {
     "left": "version 2 crashes at every start after its trial: left for version 1, while the server is away, given up",
 }
 _SIGNED = ("signed", "unsigned", "foreign", "damaged", "trust", "retired")
+_IN_DOWNLOAD = 20  # flash operations after the power-on
 _DOES = {"left": "decay", "dark": "hang"}
 
 Cut = tuple[int, str]
@@ -90,9 +92,13 @@ class Story:
             self._server.key = "another device's"
         elif name in ("trust", "retired"):
             self._server.homes[V2] = "http://new"
-        elif name != "update":
+        elif name not in ("update", "switched"):
             self._server.does[V2] = _DOES.get(name, name)
             self.ends_with = V1
+        if name == "switched":
+            self._server.ranges = True
+            Rig(self._memory, self._server, ((_IN_DOWNLOAD, "clean"),)).run(boots_max=1)
+            images[V3], self._server.target, self.ends_with = self._release(3), V3, V3
         if name in ("retired", "dark"):  # version 2 was another story, this one is version 3's
             Rig(self._memory, self._server).run()
             images[V3] = self._release(3)
