@@ -81,7 +81,7 @@ class Seen:
 
     def __init__(self, running="ota_0", quiet=True, versions=(V1,), hosts=((V1, world.HOME),), untraced=(), slot=None):
         self.quiet, self.started, self.versions = quiet, ["ota_0", running], list(versions)
-        self.hosts, self.untraced, self.lost_trials = set(hosts), list(untraced), 0
+        self.hosts, self.untraced, self.unknowable = set(hosts), list(untraced), 0
         self.slots = watch.Watch(None)
         self.slots.problem = slot
 
@@ -175,6 +175,7 @@ def test_trial_is_untraced_from_the_boot_loaders_start_until_boot_pys_trace(stat
     otadata.write_record(flash, world.PLACES["otadata"][0], 0, 1, otadata.VALID)
     otadata.write_record(flash, world.PLACES["otadata"][0], 1, 2, state)
     assert watch.untraced_trial(flash, trace) is expected
+    assert watch.is_vouched_for(flash, "2") is (state == otadata.NEW) and not watch.is_vouched_for(flash, "1")
     assert not watch.is_record_lost(flash)
     flash.erase(world.PLACES["otadata"][0])
     assert watch.is_record_lost(flash)

@@ -48,7 +48,8 @@ class Run:
     started, `versions` what was in them then (None: no published image), `operations` those of the flash before and
     after the first cut, `requests` the calls made, `hosts` which version has called which server. `untraced` says of
     each cut whether it fell between the boot loader's start of a trial and the trace that boot.py leaves of it;
-    `lost_trials` counts those that took the record of a trial out of otadata. `slots` is what was seen in them."""
+    `unknowable` counts those after which a trial that never came as far as boot.py cannot be told from others. `slots`
+    is what was seen in them."""
 
     quiet: bool = False
     console: str = ""
@@ -58,7 +59,7 @@ class Run:
     requests: int = 0
     hosts: set[tuple[str | None, str]] = field(default_factory=set)
     untraced: list[bool] = field(default_factory=list)
-    lost_trials: int = 0
+    unknowable: int = 0
     slots: Any = None
 
 
@@ -117,7 +118,8 @@ class Rig:
         left = Flash(file)
         trace = read_files(left).get("/trial.txt", b"").decode()
         self._run.untraced.append(watch.untraced_trial(left, trace))
-        self._run.lost_trials += self._tried and watch.is_record_lost(left)
+        lost = self._tried and watch.is_record_lost(left)
+        self._run.unknowable += lost or watch.is_vouched_for(left, trace)
         self._rtc_memory = ""
 
     def _boot(self, flash, cause: str) -> str:

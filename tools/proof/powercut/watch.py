@@ -38,6 +38,12 @@ def untraced_trial(flash: Flash, trace: str) -> bool:
     )
 
 
+def is_vouched_for(flash: Flash, trace: str) -> bool:
+    """True when otadata has been told of a trial that the trace of an earlier one, with the same number, vouches for:
+    it is removed right after that."""
+    return any(sound and state == otadata.NEW and trace == str(sequence) for sequence, state, sound in _records(flash))
+
+
 def is_record_lost(flash: Flash) -> bool:
     """True when otadata lacks one of its two records: each is erased before it is replaced."""
     return not all(sound for _, _, sound in _records(flash))

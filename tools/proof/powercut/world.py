@@ -217,7 +217,7 @@ def _check_starts(server: Server, run) -> None:
     if None in run.versions:
         raise Violation(f"I3: {run.started[run.versions.index(None)]} was started, and held no published image")
     for failing, what in server.does.items():
-        most = 0 if what in REFUSED else 1 + run.lost_trials if what == "crash" else TRIALS_MAX
+        most = 0 if what in REFUSED else 1 + run.unknowable if what == "crash" else TRIALS_MAX
         tries = run.versions.count(failing)
         if what != "decay" and tries > most:
             raise Violation(f"I3: version {failing[0]} is {what}, and was started {tries} times")
