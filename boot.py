@@ -137,11 +137,13 @@ class Start:
             self._go_back()
 
     def _go_back(self):
-        """Start the other slot's release, if it is proven and whole."""
-        if self.proven == 2 and not self.trial:
-            leave("/left.txt", self.slot.info()[4])
+        """Start the other slot's release for good, if it is whole, and proven now or when this was begun before."""
+        label = self.slot.info()[4]
+        if not self.trial and (self.proven == 2 or _has_left(label)):
+            leave("/left.txt", label)
             machine.RTC().memory(b"")
             self.slot.get_next_update().set_boot()
+            Partition.mark_app_valid_cancel_rollback()  # no trial: the way back from it would lead here
             machine.reset()
 
 
@@ -149,6 +151,14 @@ def leave(path, trace):
     """Leave a trace for the agent."""
     with open(path, "w") as file:
         file.write(trace)
+
+
+def _has_left(label):
+    try:
+        with open("/left.txt") as file:
+            return file.read() == label
+    except OSError:
+        return False
 
 
 watchdog = None  # main.py hands these two to the board
@@ -165,4 +175,4 @@ try:
             print("boot.py:", error)
 except Exception as error:
     print("boot.py:", error)
-Start = leave = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811
+Start = leave = _has_left = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811

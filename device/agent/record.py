@@ -33,7 +33,7 @@ class Pending:
         self.attempts = attempts
         self.phase = phase
         self.image: str | None = None  # fingerprint of the release that is armed
-        self.head: str | None = None  # the download's first bytes, in hex, which are written last
+        self.head: str | None = None  # the download's first 64 bytes, in hex; half of them are written last
         self.etag: str | None = None
         self.size_bytes: int | None = None
         self.whole = False  # no patch is asked for any more

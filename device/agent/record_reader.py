@@ -10,7 +10,8 @@ from .identifiers import is_etag, is_id
 from .record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Record
 
 _BEYOND_CALENDAR_S = 1 << 31
-_HEAD_DIGITS = const(64)
+_HEAD_DIGITS = const(128)
+_DIGITS = "0123456789abcdef"
 
 
 def read_record(root: str) -> Record:
@@ -60,7 +61,7 @@ def _pending(members: object) -> "Pending | None":
         return pending if pending.image else None
     head, size_bytes = members.get("head"), _count(members, "size")
     resumable = size_bytes is not None and is_etag(members.get("etag"))
-    if resumable and isinstance(head, str) and is_id(head) and len(head) == _HEAD_DIGITS:
+    if resumable and isinstance(head, str) and len(head) == _HEAD_DIGITS and not head.strip(_DIGITS):
         pending.head, pending.etag, pending.size_bytes = head, members["etag"], size_bytes
     return pending
 

@@ -27,6 +27,7 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
         run("ota.slots", "arm", update.device.board.Partition, update.slot)
     except AgentError as error:
         update.refuse(error)
+    run("ota.traces", "forget_trial", update.device)
     update.say("checked, starting it")
     update.device.board.reset()
 
@@ -36,10 +37,11 @@ def _check(update, size_bytes: "int | None") -> None:
     begun = update.device.record.pending
     if begun.image and begun.image != run("ota.layout", "fingerprint", update.slot):
         raise RetryableError("wrong_hash")
+    # First whether it is whole: what is damaged on its way here is worth another try, whatever its header says then.
+    run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
-    run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
     manifest = run("ota.bundle", "read_manifest", update.slot)
     run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)
 

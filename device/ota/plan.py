@@ -10,7 +10,7 @@ from .slot import HELD_BACK_BYTES, SECTOR_BYTES, Slot
 from .slots import Slots
 from .update import Download, Update
 
-_PROBE_BYTES = const(64)
+_PROBE_BYTES = const(64)  # as many as the record has of the head
 
 
 def plan(device, target: Version) -> Update:
@@ -30,20 +30,21 @@ def plan(device, target: Version) -> Update:
         base = None if update.pending.whole else run("ota.layout", "fingerprint", slots.running)
         update.download = Download(base or "")
         if begun and begun.head and begun.slot == slot.label:
-            update.offset = _resume_at(slot, begun.size_bytes)
+            head = binascii.unhexlify(begun.head)
+            update.offset = _resume_at(slot, head, begun.size_bytes)
             update.download.size_bytes, update.download.etag = begun.size_bytes, begun.etag
-            slot.held_back = binascii.unhexlify(begun.head)
+            slot.held_back = head[:HELD_BACK_BYTES]
     return update
 
 
-def _resume_at(slot: Slot, size_bytes: int) -> int:
+def _resume_at(slot: Slot, head: bytes, size_bytes: int) -> int:
     """Return the byte where an interrupted download of `size_bytes` goes on: the start of the last sector begun.
 
-    0 when the image's first bytes are on flash: then it was whole, and what is written now could boot unchecked."""
+    0 when the slot does not begin like an unfinished download of this `head`: it holds what was there before."""
     probe = bytearray(_PROBE_BYTES)
     blank = b"\xff" * _PROBE_BYTES
     slot.read(0, probe)
-    if probe[:HELD_BACK_BYTES] != blank[:HELD_BACK_BYTES]:
+    if probe != blank[:HELD_BACK_BYTES] + head[HELD_BACK_BYTES:]:
         return 0
     at = SECTOR_BYTES
     size_bytes = min(size_bytes, slot.size_bytes)

@@ -7,6 +7,7 @@ from micropython import const
 _HEADER_BYTES = const(288)  # what the header check needs
 _SECTOR_BYTES = const(4096)
 _HELD_BACK_BYTES = const(32)
+_RECORDED_BYTES = const(64)  # beyond those held back, the release's number: what tells whose download it is
 _IM_USED = const(226)
 
 
@@ -47,7 +48,7 @@ def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None", is_
     pending = update.pending
     update.slot.held_back = bytes(head[:_HELD_BACK_BYTES])
     if run("agent.identifiers", "is_etag", etag):
-        pending.head, pending.etag, pending.size_bytes = update.slot.held_back.hex(), etag, size_bytes
+        pending.head, pending.etag, pending.size_bytes = bytes(head[:_RECORDED_BYTES]).hex(), etag, size_bytes
         pending.whole = not is_patch  # the rest comes as the beginning did
     update.device.record.write_ahead(pending, quarantined=None)
     return pending.size_bytes

@@ -15,6 +15,11 @@ def heed(device, slots: Slots, running: Running) -> None:
     _heed_left(device, running)
 
 
+def forget_trial(device) -> None:
+    """Remove the trace of an earlier trial, after otadata has been told of the next one, which may have its number."""
+    _remove(device, "trial.txt")
+
+
 def _heed_trial(device, slots: Slots) -> None:
     """Give an update up whose trial never came as far as boot.py: a foreign app would be dark again."""
     pending = device.record.pending
@@ -45,7 +50,7 @@ def _heed_left(device, running: Running) -> None:
             previous_image=None,
         )
     if left:
-        os.remove(device.root + "left.txt")
+        _remove(device, "left.txt")
 
 
 def _trace(device, name: str) -> str:
@@ -53,3 +58,10 @@ def _trace(device, name: str) -> str:
         return read_text(device.root + name)
     except (OSError, ValueError):
         return ""
+
+
+def _remove(device, name: str) -> None:
+    try:
+        os.remove(device.root + name)
+    except OSError:  # there is none; or flash fails, and it will be removed next time
+        pass

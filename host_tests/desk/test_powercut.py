@@ -1,6 +1,7 @@
 """A sample of `make powercut`, and that it notices what it is there for."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import pytest
 
 from tools.proof.mutants import __main__ as mutants
 from tools.proof.mutants.__main__ import MUTANTS
-from tools.proof.powercut import world
+from tools.proof.powercut import watch, world
 from tools.proof.powercut.world import V1, V2, Server, Violation
+from tools.twin import otadata
+from tools.twin.flash import Flash
 from tools.twin.image import make_image
 from tools.twin.paths import DEVICE
 
@@ -61,40 +64,54 @@ def test_wrong_arguments_are_one_line_and_status_2(arguments):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_oracle_never_asks_the_agents_own_code():
+@pytest.mark.parametrize("module", [world, watch])
+def test_oracle_never_asks_the_agents_own_code(module):
     own = {path.stem for path in DEVICE.rglob("*.py")} | {"gadgetkeeper"}
-    tree = ast.parse(Path(world.__file__).read_text())
+    tree = ast.parse(Path(module.__file__).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert "littlefs" in imported and not {name.split(".")[0] for name in imported} & own
-    loaded = (
-        "import sys, tools.proof.powercut.world; print(*(getattr(m, '__file__', '') for m in sys.modules.values()))"
-    )
+    assert "tools.twin.flash" in imported and not {name.split(".")[0] for name in imported} & own
+    loaded = f"import sys, {module.__name__}; print(*(getattr(m, '__file__', '') for m in sys.modules.values()))"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert str(DEVICE) not in done.stdout
+
+
+class Seen:
+    """What a run of the rig has shown."""
+
+    def __init__(self, running="ota_0", quiet=True, versions=(V1,), hosts=((V1, world.HOME),), untraced=(), slot=None):
+        self.quiet, self.started, self.versions = quiet, ["ota_0", running], list(versions)
+        self.hosts, self.untraced, self.unknowable = set(hosts), list(untraced), 0
+        self.slots = watch.Watch(None)
+        self.slots.problem = slot
 
 
 def test_oracle_sees_each_violation():
     images = {V1: make_image(1, 9000), V2: make_image(2, 9000)}
 
-    def verdict(state, running="ota_0", target=V1, current=V1, damage=None, quiet=True, versions=(V1,), **server):
+    def verdict(state, target=V1, current=V1, damage=None, told=None, does=None, files=None, name=None, **seen):
         memory = world.factory_fresh(images[V1])
         address, size = world.PLACES["vfs"]
-        files = {"/serial.txt": world.SERIAL.encode() + b"\n", "/state.json": state}
+        files = {"/serial.txt": world.SERIAL.encode() + b"\n", "/state.json": state, **(files or {})}
         memory[address : address + size] = world.factory.file_system(files, size)
         if damage is not None:
             memory[damage] ^= 1
-        known = {"thing": "a", "key": "k", "name": "ThermometerDevice", **server}
+        known = {"thing": "a", "key": "k", "name": name or "ThermometerDevice", "does": does or {}}
         server = Server(images, target, current=current, **known)
-        run = type("Run", (), {"quiet": quiet, "started": ["ota_0", running], "versions": versions})
+        if told:
+            server.properties["status"] = told
         try:
-            world.check(memory, server, run, V1)
+            world.check(memory, server, Seen(**seen), V1, V1 if target == V1 or does else V2)
         except Violation as violation:
             return str(violation)
         return "fine"
 
+    def given_up(code, phase="given up"):
+        return {"phase": phase, "versionId": V2, "attempt": 1, "code": code}
+
     good = b'{"thingId": "a", "apiKey": "k", "versionId": "%s"}' % V1.encode()
-    assert verdict(good) == "fine"
+    failed = {"target": V2, "does": {V2: "hang"}, "told": given_up("rolled_back")}
+    assert verdict(good) == "fine" and verdict(good, **failed) == "fine"
     assert verdict(good, quiet=False).startswith("I1")
     assert verdict(good.replace(V1.encode(), V2.encode())).startswith("I2")
     assert verdict(good, damage=0x10000 + 5000).startswith("I3")
@@ -102,8 +119,87 @@ def test_oracle_sees_each_violation():
     assert verdict(good, current=V2).startswith("I6")
     assert verdict(good, target=V2, current=V2).startswith("I6")
     assert verdict(good, versions=[V1, None]).startswith("I3")
-    assert verdict(good, versions=[V2, V1], does={V2: "unsigned"}).startswith("I3")
-    assert verdict(good, versions=[V2] * 4, does={V2: "hang"}).startswith("I3")
-    assert verdict(good, versions=[V2] * 3, does={V2: "hang"}) == "fine"
+    assert verdict(good, slot="ota_1 could be started, and holds what was not checked").startswith("I3")
+    assert verdict(good, hosts=[(V1, "http://new")]).startswith("I9")
+    assert verdict(good, files={"/left.txt": b"ota_1"}) != "fine"
     assert verdict(good, name="Thermometer 1") != "fine"
     assert verdict(good.replace(b'"k"', b'"old"')) != "fine"
+    for what in world.REFUSED:
+        refused = {**failed, "does": {V2: what}}
+        assert verdict(good, **refused) == "fine" and verdict(good, **refused, versions=[V2, V1]).startswith("I3")
+    assert verdict(good, **failed, versions=[V2] * 3) == "fine"
+    assert verdict(good, **failed, versions=[V2] * 4).startswith("I3")
+    assert verdict(good, **{**failed, "current": V2}).startswith("I6")
+    assert verdict(good, **{**failed, "told": None}).startswith("I6")
+    dark = {**failed, "does": {V2: "crash"}, "told": given_up("never_started")}
+    assert verdict(good, **dark, versions=[V2, V1]) == "fine"
+    assert verdict(good, **dark, versions=[V2, V1, V2, V1]).startswith("I3")
+
+
+def test_oracle_lets_a_sound_release_go_only_for_a_cut_before_boot_py_has_left_its_trace():
+    images = {V1: make_image(1, 9000), V2: make_image(2, 9000)}
+
+    def verdict(untraced, code="never_started", phase="given up"):
+        memory = world.factory_fresh(images[V1])
+        address, size = world.PLACES["vfs"]
+        state = b'{"thingId": "a", "apiKey": "k", "versionId": "%s"}' % V1.encode()
+        files = {"/serial.txt": world.SERIAL.encode() + b"\n", "/state.json": state}
+        memory[address : address + size] = world.factory.file_system(files, size)
+        server = Server(images, V2, current=V1, thing="a", key="k", name="ThermometerDevice")
+        server.properties["status"] = {"phase": phase, "versionId": V2, "attempt": 1, "code": code}
+        try:
+            world.check(memory, server, Seen(untraced=untraced), V1, V2)
+        except Violation as violation:
+            return str(violation)
+        return "fine"
+
+    assert verdict([True]) == "fine"
+    assert verdict([False]).startswith("I6") and verdict([]).startswith("I6")
+    assert verdict([True], code="rolled_back").startswith("I6")
+    assert verdict([False, True], phase="trial").startswith("I3")
+
+
+@pytest.mark.parametrize(
+    "state, trace, expected",
+    [
+        (otadata.PENDING_VERIFY, "", True),
+        (otadata.PENDING_VERIFY, "1", True),
+        (otadata.PENDING_VERIFY, "2", False),
+        (otadata.NEW, "", False),
+        (otadata.ABORTED, "", False),
+        (otadata.VALID, "", False),
+    ],
+)
+def test_trial_is_untraced_from_the_boot_loaders_start_until_boot_pys_trace(state, trace, expected):
+    flash = Flash(io.BytesIO(world.factory_fresh(make_image(1, 9000))))
+    otadata.write_record(flash, world.PLACES["otadata"][0], 0, 1, otadata.VALID)
+    otadata.write_record(flash, world.PLACES["otadata"][0], 1, 2, state)
+    assert watch.untraced_trial(flash, trace) is expected
+    assert watch.is_vouched_for(flash, "2") is (state == otadata.NEW) and not watch.is_vouched_for(flash, "1")
+    assert not watch.is_record_lost(flash)
+    flash.erase(world.PLACES["otadata"][0])
+    assert watch.is_record_lost(flash)
+
+
+def test_slot_is_looked_at_after_every_operation_in_it():
+    images = {V1: make_image(1, 9000), V2: make_image(2, 9000)}
+    flash = Flash(io.BytesIO(world.factory_fresh(images[V1])))
+    start = world.PLACES["ota_1"][0]
+
+    def seen(image, **how):
+        slots = watch.Watch(Server(images, V2, **how))
+        slots.look(flash, world.PLACES["vfs"][0])
+        assert slots.states == 0
+        for sector in range(start, start + world.SLOT_BYTES, 4096):
+            flash.erase(sector)
+        flash.program(start + 32, image[32:])
+        slots.look(flash, start)
+        flash.program(start, image[:32])
+        slots.look(flash, start)
+        return slots.states, slots.loadable, slots.problem is None
+
+    assert seen(images[V2]) == (2, 1, True)
+    assert seen(make_image(3, 9000)) == (2, 1, False)
+    assert seen(images[V2][:-1]) == (2, 0, True)
+    for what in world.REFUSED:
+        assert seen(images[V2], does={V2: what}) == (2, 1, False)

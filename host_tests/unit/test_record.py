@@ -32,7 +32,7 @@ EVERY_MEMBER = {
     "outcome": {"phase": "trial", "versionId": "2", "attempt": 1, "code": None},
     "time_s": 846806400,
 }
-BEGUN = {"head": "0" * 64, "etag": '"one"', "size_bytes": 12345, "error_code": "truncated"}
+BEGUN = {"head": "0" * 128, "etag": '"one"', "size_bytes": 12345, "error_code": "truncated"}
 
 
 def write(root, name, content):
@@ -91,9 +91,9 @@ def test_every_step_of_an_update_survives_a_reset():
 
 def test_download_that_cannot_be_resumed_is_read_as_one_that_starts_over():
     root = scratch.folder()
-    for name, value in (("head", "0" * 63), ("head", 5), ("head", "g/" * 32), ("etag", 'W/"a"'), ("etag", '"a\\n"')):
+    for name, value in (("head", "0" * 127), ("head", 5), ("head", "g/" * 64), ("etag", 'W/"a"'), ("etag", '"a\\n"')):
         update = {"versionId": "2", "slot": "ota_1", "attempts": 1, "phase": "download"}
-        update.update({"head": "0" * 64, "etag": '"one"', "size": 12345, name: value})
+        update.update({"head": "0" * 128, "etag": '"one"', "size": 12345, name: value})
         write(root, "state.json", json.dumps({"update": update}).encode())
         pending = read_record(root).pending
         assert (pending.version_id, pending.attempts, pending.head) == ("2", 1, None), (name, value)
@@ -165,7 +165,7 @@ def test_nothing_is_written_when_nothing_changed():
 
 
 def test_another_thing_means_that_nothing_is_renamed_or_confirmed_yet():
-    device = fake_device(server="http://server", signing_keys=["0" * 64])
+    device = fake_device(server="http://server", signing_keys=["0" * 128])
     record = device.record
     record.save(thing_id="a", api_key="k", renamed=True, confirmed=True)
     kept, answered = provision.answer, {}

@@ -1,5 +1,6 @@
-"""MicroPython's additions to `time`, for CPython."""
+"""MicroPython's additions to `time` and `gc`, for CPython."""
 
+import gc
 import time
 from typing import Any
 
@@ -7,9 +8,11 @@ _PERIOD = 1 << 30
 
 
 def install() -> None:
-    """Add the ticks functions to CPython's `time`."""
+    """Add the ticks functions to CPython's `time`, and to its `gc` a threshold that does nothing."""
     clock: Any = time
     clock.ticks_ms = lambda: int(time.monotonic() * 1000) % _PERIOD
     clock.ticks_add = lambda ticks, delta: (ticks + delta) % _PERIOD
     clock.ticks_diff = lambda one, other: (one - other + _PERIOD // 2) % _PERIOD - _PERIOD // 2
     clock.sleep_ms = lambda duration_ms: time.sleep(duration_ms / 1000)
+    memory: Any = gc
+    memory.threshold = lambda size_bytes=0: 0

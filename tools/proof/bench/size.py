@@ -72,7 +72,7 @@ def agent_bytes(files: dict[str, bytes]) -> int:
 
 
 def _module(path: str) -> str:
-    return path.removeprefix(agent.RELEASE + "/").removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
+    return path[1:].removesuffix(".mpy").replace("/", ".").removesuffix(".__init__")
 
 
 def weigh_alone(modules: list[str]) -> Weight:
@@ -85,9 +85,7 @@ def weigh_alone(modules: list[str]) -> Weight:
 def _unpacked(files: dict[str, bytes]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         for path, content in files.items():
-            if not path.startswith(agent.RELEASE):
-                continue
-            place = Path(folder) / path.removeprefix(agent.RELEASE)[1:]
+            place = Path(folder) / path[1:]
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         yield Path(folder)

@@ -8,13 +8,17 @@ _PROVISION, _THINGS = "device/gadgetkeeper/provision.py", "device/gadgetkeeper/t
 _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
 _RECONCILE, _SIGNATURE, _SLOTS = "device/ota/reconcile.py", "device/ota/signature.py", "device/ota/slots.py"
+_HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings.py", "device/ota/traces.py"
 _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove", "device/ota/writer.py:write"
+_CHECK_AND_ARM = f"{_ARMING}:check_and_arm"
 
 _SAVE_TO_FLASH = 'run("agent.record_writer", "write_record", self, self._root)'
 _WRITE_AHEAD = "update.device.record.write_ahead(pending, quarantined=None)"
-_ARM = 'run("ota.slots", "arm", update.device.board.Partition, update.slot)'
+_OR_REFUSE = "try: ...\nexcept AgentError as error: ..."
+_CHECK_IMAGE = 'run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)'
+_CHECK_HEADER_ON_FLASH = 'run("ota.header", "check_header", update, head, size_bytes or 0)'
+_CHECK_MANIFEST = 'run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)'
 _CHECK_HEADER = 'run("ota.header", "check_header", update, head, least_bytes)'
-_CHECK_HEADER_OR_REFUSE = "try: ...\nexcept AgentError as error: ..."
 _RECONCILED = 'running = run("ota.reconcile", "reconcile", device)'
 _PROVE_AT_ONCE = 'if running.on_trial:\n    run("ota.trial", "prove", device, running)\n    running.on_trial = False'
 _ERASE = "while erase_at <= at + ahead_bytes and (end is None or erase_at < end): ..."
@@ -51,7 +55,7 @@ MUTANTS = [
     Mutant(
         "an interrupted download in the record is not checked",
         f"{_READER}:_pending",
-        remove("if pending.image is None or pending.size_bytes is None or not is_etag(pending.etag): ..."),
+        always(True, "resumable and isinstance(head, str) and len(head) == _HEAD_DIGITS and not head.strip(_DIGITS)"),
     ),
     # Identity
     Mutant(
@@ -74,7 +78,7 @@ MUTANTS = [
     # What runs
     Mutant(
         "the new version's Id is stored before its trial",
-        f"{_ARMING}:_arm",
+        f"{_ARMING}:_write_ahead",
         replace_statement(
             _WRITE_AHEAD,
             "update.device.record.write_ahead(pending, quarantined=None, version_id=pending.version_id)",
@@ -83,7 +87,7 @@ MUTANTS = [
     Mutant(
         "the new version's Id is stored before the boot loader keeps it",
         _TRIAL,
-        replace_statement("slots.mark_valid()", "settle_update(record, slots, running)", "..."),
+        replace_statement("slots.mark_valid()", "settle_update(device, slots, running)", "..."),
     ),
     Mutant("a trial is taken for a proven firmware", f"{_SLOTS}:Slots.what_runs", replace("self.on_trial()", "False")),
     Mutant(
@@ -109,13 +113,13 @@ MUTANTS = [
     Mutant(
         "the record is written before the header is checked",
         f"{_RECEIVER}:receive",
-        swap(_CHECK_HEADER_OR_REFUSE, "end = _write_ahead(update, head, etag, size_bytes)"),
+        swap(_OR_REFUSE, "end = _write_ahead(update, head, etag, size_bytes)"),
     ),
     Mutant("the header is not checked before the first erase", f"{_RECEIVER}:receive", remove(_CHECK_HEADER)),
     Mutant(
         "what lies in the slot is believed to be the download's beginning",
-        f"{_PLAN}:plan",
-        always(True, "begun.image == slot.fingerprint()"),
+        f"{_PLAN}:_resume_at",
+        always(False, "probe != blank[:HELD_BACK_BYTES] + head[HELD_BACK_BYTES:]"),
     ),
     Mutant("no sector is erased ahead", _WRITE, replace("0 if end is None else _SECTOR_BYTES", "0")),
     Mutant(
@@ -134,7 +138,7 @@ MUTANTS = [
     Mutant(
         "a download starts over though it could go on",
         f"{_PLAN}:plan",
-        replace("_resume_at(slot, begun.size_bytes)", "0"),
+        replace("_resume_at(slot, head, begun.size_bytes)", "0"),
     ),
     Mutant(
         "a download goes on with a file that has changed",
@@ -152,16 +156,16 @@ MUTANTS = [
         replace("begun.attempts", "0 if begun.phase == DOWNLOAD else begun.attempts"),
     ),
     # The checks
-    Mutant("the slot is armed unchecked", f"{_ARMING}:check_and_arm", remove("_check(update, size_bytes)")),
+    Mutant("the slot is armed unchecked", _CHECK_AND_ARM, remove("_check(update, size_bytes)")),
     Mutant(
         "an image left in the slot is armed again unchecked",
-        f"{_ARMING}:check_and_arm",
+        _CHECK_AND_ARM,
         replace_statement("_check(update, size_bytes)", "if size_bytes is not None: _check(update, size_bytes)"),
     ),
     Mutant(
         "an image left in the slot may be another one",
         f"{_ARMING}:_check",
-        always(False, "expected and expected != update.slot.fingerprint()"),
+        always(False, 'begun.image and begun.image != run("ota.layout", "fingerprint", update.slot)'),
     ),
     Mutant(
         "the hash is not compared when a signature is there",
@@ -177,10 +181,10 @@ MUTANTS = [
         always(True, "isinstance(error, PermanentError)"),
     ),
     # The trial
-    Mutant("the attempt is counted after the slot is armed", f"{_ARMING}:_arm", swap(_WRITE_AHEAD, _ARM)),
+    Mutant("the attempt is counted after the slot is armed", _CHECK_AND_ARM, swap("_write_ahead(update)", _OR_REFUSE)),
     Mutant(
         "attempts are not counted",
-        f"{_ARMING}:_arm",
+        f"{_ARMING}:_write_ahead",
         replace_statement("pending.attempts += 1", "pending.attempts = 1"),
     ),
     Mutant(
@@ -215,12 +219,12 @@ MUTANTS = [
     ),
     Mutant(
         "otadata's older record of a slot counts",
-        f"{_SLOTS}:Slots.state",
-        replace("sequence > newest", "newest == 0 or sequence < newest"),
+        f"{_SLOTS}:Slots.newest",
+        replace("sequence > found.sequence", "sequence < found.sequence"),
     ),
     Mutant(
         "the chip is not restarted once the slot is armed",
-        f"{_ARMING}:check_and_arm",
+        _CHECK_AND_ARM,
         remove("update.device.board.reset()"),
     ),
     Mutant(
@@ -228,28 +232,24 @@ MUTANTS = [
         _MAIN,
         replace_statement(_RECONCILED, "...", _PROVE_AT_ONCE),
     ),
-    Mutant("the firmware is proven without measuring", _MAIN, remove('run("thermometer", "read_celsius", device)')),
+    Mutant("the firmware is proven without measuring", _MAIN, remove('run(device.settings.app, "prove", device)')),
     Mutant("nobody feeds the watchdog after the trial", _TRIAL, remove("device.board.end_trial()")),
     Mutant(
         "the watchdog is fed during a trial",
         "device/board/__init__.py:Board.feed",
-        replace("self._watchdog and self._trial_over", "self._watchdog"),
+        replace("self._watchdog and not self._on_trial", "self._watchdog"),
     ),
-    Mutant("no watchdog guards the trial", "boot.py:guard_trial", replace("machine.WDT(...)", "None")),
+    Mutant("no watchdog guards the trial", "boot.py", replace("machine.WDT(...)", "None")),
     # What the server hears
     Mutant(
         "an update is taken for confirmed once it runs",
-        f"{_RECONCILE}:claim_installed",
-        replace_statement(
-            "record.save(...)",
-            "record.save(version_id=version_id, slot=running.slot, image=running.image, confirmed=True,"
-            " outcome=result, pending=pending)",
-        ),
+        f"{_RECONCILE}:settle_update",
+        replace_statement("record.save(...)", "...", "record.save(confirmed=True)"),
     ),
     Mutant(
         "the confirmation is saved before it is made",
         f"{_PROVISION}:confirm",
-        swap('call(device, "confirm version", version=version.id).close()', "device.record.save(confirmed=True)"),
+        swap('call(device, "confirm version", version=version_id).close()', "device.record.save(confirmed=True)"),
     ),
     Mutant("the outcome is reported for ever", f"{_THINGS}:report_outcome", remove("device.record.save(outcome=None)")),
     Mutant(
@@ -275,6 +275,116 @@ MUTANTS = [
     Mutant(
         "a version that was given up is tried again while it is the target",
         _MAIN,
-        always(False, "record.quarantined == target.id"),
+        always(True, "record.quarantined != target.id"),
+    ),
+    # What is not checked can never boot
+    Mutant("an image's first bytes are written at once", _WRITE, remove("if at == 0: ...")),
+    Mutant(
+        "an image's first bytes are written before the checks",
+        _CHECK_AND_ARM,
+        swap(_OR_REFUSE, "_program_head(update.slot)"),
+    ),
+    Mutant("the manifest is not compared with the image", f"{_ARMING}:_check", remove(_CHECK_MANIFEST)),
+    Mutant(
+        "the bundle is not checked",
+        f"{_ARMING}:_check",
+        both(remove('manifest = run("ota.bundle", "read_manifest", update.slot)'), remove(_CHECK_MANIFEST)),
+    ),
+    Mutant(
+        "an image that is not whole is judged by its header",
+        f"{_ARMING}:_check",
+        both(remove(_CHECK_IMAGE), replace_statement(_CHECK_HEADER_ON_FLASH, "...", _CHECK_IMAGE)),
+    ),
+    Mutant(
+        "another product's release will do",
+        f"{_HEADER}:_check_release",
+        always(False, "new.product != device.settings.product"),
+    ),
+    Mutant("a release below the floor will do", f"{_HEADER}:_check_release", always(False, "new.release < floor")),
+    Mutant(
+        "the floor of a release is forgotten with it",
+        f"{_RECONCILE}:settle_update",
+        replace("max(record.floor, device.settings.floor)", "record.floor"),
+    ),
+    # Traces of boot.py
+    Mutant("a trial leaves no trace", "boot.py:Start.trace_trial", remove("if self.trial: ...")),
+    Mutant(
+        "a release that never came as far as boot.py is tried again",
+        f"{_TRACES}:_heed_trial",
+        remove("give_up(device.record, pending)"),
+    ),
+    Mutant(
+        "the trace of an earlier trial vouches for the next one",
+        _CHECK_AND_ARM,
+        remove('run("ota.traces", "forget_trial", update.device)'),
+    ),
+    Mutant(
+        "the trace of an earlier trial is removed before otadata is told of the next one",
+        _CHECK_AND_ARM,
+        replace_statement("_write_ahead(update)", "...", 'run("ota.traces", "forget_trial", update.device)'),
+    ),
+    Mutant(
+        "a release that keeps crashing is never left",
+        "boot.py:Start.count",
+        always(False, "starts > _UNHEALTHY_STARTS_MAX"),
+    ),
+    Mutant(
+        "the release before is put on trial again",
+        "boot.py:Start._go_back",
+        remove("Partition.mark_app_valid_cancel_rollback()"),
+    ),
+    Mutant(
+        "going back is not taken up again after a power cut",
+        "boot.py:Start._go_back",
+        replace("self.proven == 2 or _has_left(label)", "self.proven == 2"),
+    ),
+    Mutant(
+        "a release that was left is installed again",
+        f"{_TRACES}:_heed_left",
+        replace_statement("record.save(...)", "...", "record.save(quarantined=None)"),
+    ),
+    Mutant(
+        "the version before is forgotten when another is installed",
+        f"{_RECONCILE}:settle_update",
+        replace_statement("record.save(...)", "...", "record.save(previous_id=None, previous_image=None)"),
+    ),
+    Mutant("boot.py's trace of a release that was left stays", f"{_TRACES}:_heed_left", remove("if left: ...")),
+    # Trust
+    Mutant(
+        "a release that brings another key is held to it itself",
+        _TRIAL,
+        replace(
+            "[] if is_armed(record.pending, running) else device.settings.signing_keys", "device.settings.signing_keys"
+        ),
+    ),
+    Mutant(
+        "the running slot is not verified in the trial",
+        _TRIAL,
+        remove('run("ota.image", "check_image", slots.running, None, trusted)'),
+    ),
+    Mutant(
+        "that only signed releases are taken is forgotten",
+        f"{_RECONCILE}:settle_update",
+        replace("bool(device.settings.signing_keys)", "False"),
+    ),
+    Mutant(
+        "a config.json that cannot be read counts as missing",
+        f"{_SETTINGS}:_given",
+        remove("if error.errno != _ENOENT: ..."),
+    ),
+    Mutant(
+        "a record's server gives way to the default one",
+        f"{_SETTINGS}:load_settings",
+        remove('if record.api_key and "server" not in given and values["server"] != record.server: ...'),
+    ),
+    Mutant(
+        "a lost key makes unsigned releases welcome",
+        f"{_SETTINGS}:load_settings",
+        remove('if record.signed and not values["signing_keys"]: ...'),
+    ),
+    Mutant(
+        "what a release may set is not limited",
+        "device/agent/manifest.py:parse_manifest",
+        remove("if name not in RELEASE_SETTINGS: ..."),
     ),
 ]

@@ -80,6 +80,10 @@ def sweep(names: list[str], setting: Setting, options: argparse.Namespace) -> in
     if not bad:
         tried = len(singles_done) + len(pairs_done) + len(vm_done)
         console.print(f"{tried} cuts, {tried} recovered (seed {setting.seed}, images of {setting.image_bytes} bytes)")
+        states = sum(outcome.slot_states for outcome in singles_done + pairs_done)
+        console.print(
+            f"{states} states of a free slot, each nothing that could be started or what has passed every check"
+        )
         return 0
     for outcome in bad[:1]:
         if outcome in vm_done:

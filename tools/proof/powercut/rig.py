@@ -1,6 +1,8 @@
 """The device in this process, for speed: the agent's own files, time that passes at once, flash that can lose power.
 
-Nothing survives a reset but the flash: the agent's modules are loaded anew at every boot.
+Nothing survives a reset but the flash and the RTC's memory, and no power cut but the flash: boot.py and the agent's
+modules are loaded anew at every boot. boot.py mounts the bundle of the slot that runs, from which the agent reads its
+manifest; the modules are those in the device's folder, the same for every release.
 """
 
 import builtins
@@ -20,11 +22,16 @@ from typing import Any
 
 from littlefs import LittleFS, LittleFSError, UserContext
 
+from tools.proof.powercut import watch
+from tools.twin.cut_flash import CutFlash
+from tools.twin.files import read_files
+from tools.twin.flash import Flash
 from tools.twin.paths import make_importable
 
 BLOCK_BYTES = 4096
-BOOTS_MAX = 16
+BOOTS_MAX = 30
 _QUIET_TIMEOUT_MS = 6 * 3600 * 1000
+_OUTAGE_MS = 600 * 1000
 
 
 class Off(BaseException):
@@ -39,7 +46,10 @@ class Off(BaseException):
 class Run:
     """What happened from power-on until quiet: `quiet` is False when it never came. `started` are the slots that were
     started, `versions` what was in them then (None: no published image), `operations` those of the flash before and
-    after the first cut, `requests` the calls made."""
+    after the first cut, `requests` the calls made, `hosts` which version has called which server. `untraced` says of
+    each cut whether it fell between the boot loader's start of a trial and the trace that boot.py leaves of it;
+    `unknowable` counts those after which a trial that never came as far as boot.py cannot be told from others. `slots`
+    is what was seen in them."""
 
     quiet: bool = False
     console: str = ""
@@ -47,6 +57,10 @@ class Run:
     versions: list[str | None] = field(default_factory=list)
     operations: list[int] = field(default_factory=lambda: [0])
     requests: int = 0
+    hosts: set[tuple[str | None, str]] = field(default_factory=set)
+    untraced: list[bool] = field(default_factory=list)
+    unknowable: int = 0
+    slots: Any = None
 
 
 def load(device: Path) -> None:
@@ -66,23 +80,26 @@ class Rig:
         self._seed = seed
         self._now_ms = 0
         self._watchdog_ms: float = float("inf")
+        self._rtc_memory = ""  # in hex
+        self._server_down_until_ms = 0
+        self._tried = False
         self.on_operation = None
 
-    def run(self) -> Run:
+    def run(self, boots_max: int = BOOTS_MAX) -> Run:
         """Power on, and again after every cut, until the device is quiet: in step (or given up) and reporting."""
-        from tools.twin.cut_flash import CutFlash
-
-        run = Run()
+        slots = watch.Watch(self._server)
+        run = Run(slots=slots)
         self._run = run
         cause = "power-on"
         flash = None
-        while len(run.started) < BOOTS_MAX:
+        while len(run.started) < boots_max:
             if flash is None:
                 cut = self._cuts.pop(0) if self._cuts else None
                 self._request_cut = cut[0] if cut and cut[1] == "request" else None
                 file = io.BytesIO(self._memory)
-                flash = CutFlash(file, cut if self._request_cut is None else None, self._power_off, self._seed)
+                flash = _WatchedFlash(file, cut if self._request_cut is None else None, self._power_off, self._seed)
                 flash.on_operation = self._count
+                flash.on_written = slots.look
             cause = self._boot(flash, cause)
             self._memory[:] = file.getvalue()
             run.console += f"-- {cause}\n"
@@ -93,8 +110,17 @@ class Rig:
                 break
             if cause == "power cut":
                 run.operations.append(0)
+                self._note_cut(file)
                 flash = None
         return run
+
+    def _note_cut(self, file) -> None:
+        left = Flash(file)
+        trace = read_files(left).get("/trial.txt", b"").decode()
+        self._run.untraced.append(watch.untraced_trial(left, trace))
+        lost = self._tried and watch.is_record_lost(left)
+        self._run.unknowable += lost or watch.is_vouched_for(left, trace)
+        self._rtc_memory = ""
 
     def _boot(self, flash, cause: str) -> str:
         from tools.twin import bootloader, hardware
@@ -109,8 +135,12 @@ class Rig:
             self._run.console += f"-- {cause}: the boot loader starts {label} ({why})\n"
             version = self._server.version_in(label, self._memory_of(flash))
             self._run.versions.append(version)
+            self._version = version
             self._behaviour = self._server.does.get(version)
+            self._on_trial = why == "on trial"
+            self._tried = self._tried or self._on_trial
             world = {"wifi": {"twin": "x"}, "ds18x20": 21.5, "chip": 40.0, "reset_cause": cause}
+            world["rtc_memory"] = self._rtc_memory
             hardware.power_on(flash, world, label, self)
             with self._virtual_time(), contextlib.redirect_stdout(self._heard):
                 self._program()
@@ -129,17 +159,20 @@ class Rig:
             sys.modules.pop(name, None)
         if self._behaviour == "crash":
             raise Off("panic")
-        with Files(self._flash).mounted(), _path_as_it_is():
+        files = Files(self._flash)
+        with files.mounted(), _path_as_it_is():
             boot = importlib.import_module("boot")
-            if self._behaviour == "hang":
+            if self._behaviour == "hang" or "/release" not in files.folders:  # main.py then finds nothing to import
                 raise Off("watchdog" if self._watchdog_ms < float("inf") else "never quiet")
+            if self._behaviour == "decay" and not self._on_trial:
+                self._decay()
             urequests: Any = types.ModuleType("net.urequests")
             urequests.request = self.request
             with _as_module(urequests):
                 loop, board = importlib.import_module("agent.loop"), importlib.import_module("board")
                 runner: Any = sys.modules["agent.runner"]
                 runner.sys = types.SimpleNamespace(modules=_AgentModules())
-                loop.live(board.Board(boot.watchdog))
+                loop.live(board.Board(boot.watchdog, boot.on_trial))
 
     # What the chip's modules tell the power supply (hardware.tell), as a file.
 
@@ -147,6 +180,8 @@ class Rig:
         word, _, rest = line.decode().strip().partition(" ")
         if word == "watchdog":
             self._watchdog_ms = self._now_ms + int(rest)
+        elif word == "rtc_memory":
+            self._rtc_memory = rest
         else:
             raise Off(rest)
 
@@ -155,8 +190,9 @@ class Rig:
     def request(self, method: str, url: str, data=None, headers=None, ca="", link=None):
         from agent.errors import RetryableError
 
-        if self._behaviour == "offline":
+        if self._behaviour == "offline" or self._now_ms < self._server_down_until_ms:
             raise RetryableError("no_answer", "the server does not answer")
+        self._run.hosts.add((self._version, url.partition("/v1/")[0]))
         number = self._run.requests
         self._run.requests += 1
         reply = self._server.request(method, url, data, headers or {})
@@ -165,6 +201,12 @@ class Rig:
             self._flash.dead = True
             self._power_off()
         return reply
+
+    def _decay(self) -> None:
+        """Crash, as from now on at every start; the server cannot be reached for a while either."""
+        if not self._server_down_until_ms:
+            self._server_down_until_ms = self._now_ms + _OUTAGE_MS
+        raise Off("panic")
 
     def _power_off(self) -> None:
         raise Off("power cut")
@@ -201,9 +243,23 @@ class Rig:
             raise Off("watchdog")
         heard = self._heard.getvalue()
         if " C reported" in heard and ("in step with" in heard or "has failed here" in heard):
+            if self._behaviour == "decay":
+                self._decay()
             raise Off("quiet")
         if self._now_ms - self._boot_ms > _QUIET_TIMEOUT_MS:
             raise Off("never quiet")
+
+
+class _WatchedFlash(CutFlash):
+    """Calls `on_written(flash, address)` after each operation, also one that was cut."""
+
+    on_written: Any = None
+
+    def _write(self, address, data):
+        try:
+            super()._write(address, data)
+        finally:
+            self.on_written(self, address)
 
 
 class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -282,12 +338,14 @@ def _as_module(module: types.ModuleType):
 
 
 class Files:
-    """The board's littlefs for the agent: `open`, and what it uses of `os`."""
+    """The board's files for boot.py and the agent: `open`, what they use of `os`, and `vfs.mount`; `folders` are the
+    file systems mounted besides the littlefs."""
 
     def __init__(self, flash) -> None:
         import esp32
 
         self._flash = flash
+        self.folders: dict[str, Any] = {}
         vfs = esp32.Partition("vfs")
         self._lfs = LittleFS(
             context=_Blocks(vfs, flash),
@@ -302,29 +360,50 @@ class Files:
     @contextlib.contextmanager
     def mounted(self):
         """Put these files in the place of the host's, but for the agent's own."""
-        host = builtins.open, os.rename, os.stat
+        host = builtins.open, os.rename, os.stat, os.remove
 
         def choose(mine, theirs):
             def call(path, *more, **named):
-                on_board = isinstance(path, str) and path.startswith("/") and path.count("/") == 1
+                on_board = isinstance(path, str) and (path.startswith("/release/") or path.rfind("/") == 0)
                 return (mine if on_board else theirs)(path, *more, **named)
 
             return call
 
-        builtins.open, os.rename, os.stat = map(choose, (self.open, self.rename, self.stat), host)
+        mine = self.open, self.rename, self.stat, self.remove
+        builtins.open, os.rename, os.stat, os.remove = map(choose, mine, host)
+        vfs: Any = types.ModuleType("vfs")
+        vfs.mount = self.mount
+        sys.modules["vfs"] = vfs
         try:
             yield
         finally:
-            builtins.open, os.rename, os.stat = host
+            builtins.open, os.rename, os.stat, os.remove = host
+            del sys.modules["vfs"]
+
+    def mount(self, file_system, folder: str) -> None:
+        file_system.mount(True, False)
+        self.folders[folder] = file_system
 
     def open(self, path: str, mode: str = "r"):
+        if path.startswith("/release/"):
+            return self._release().open(path.removeprefix("/release"), mode)
         raw = self._call(lambda: self._lfs.open(path, mode.replace("b", "") + "b", buffering=0))
         return _File(raw, self._call, "b" in mode)
 
     def rename(self, old: str, new: str) -> None:
         self._call(lambda: self._lfs.rename(old, new))
 
+    def remove(self, path: str) -> None:
+        self._call(lambda: self._lfs.remove(path))
+
+    def _release(self):
+        if "/release" not in self.folders:
+            raise OSError(2, "ENOENT")
+        return self.folders["/release"]
+
     def stat(self, path: str) -> tuple:
+        if path.startswith("/release/"):
+            return self._release().stat(path.removeprefix("/release"))
         size = self._call(lambda: self._lfs.stat(path)).size
         return (0, 0, 0, 0, 0, 0, size)
 

@@ -13,10 +13,11 @@ from typing import Any
 import espsecure
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from littlefs import LittleFS
 
 from tools import factory
 from tools.proof.reply import Reply, as_string, json_reply
+from tools.twin.files import read_files
+from tools.twin.flash import Flash
 
 SERIAL = "THERM00000000000001"
 SLOT_BYTES = 0x10000
@@ -28,12 +29,15 @@ LAYOUT = [
 ]
 PLACES = {label: (address, size) for label, _, _, address, size in LAYOUT}
 FLASH_BYTES = 0x40000
-V1, V2 = "1" * 32, "2" * 32
+V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
+HOME = "http://server"
 TRIALS_MAX = 3
+REFUSED = ("unsigned", "foreign", "damaged", "bundle")
+"""What a version does that must not be started once: it fails a check."""
 
 
 @cache
-def signing_key() -> tuple[bytes, str]:
+def signing_key(name: str) -> tuple[bytes, str]:
     """A vendor's signing key, made anew for every run: PEM, and the digest by which a device knows it."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -46,11 +50,11 @@ def signing_key() -> tuple[bytes, str]:
         return pem, digest.read_bytes().hex()
 
 
-def sign(image: bytes) -> bytes:
-    """`image` as `espsecure sign-data --version 2` signs it with the `signing_key`."""
+def sign(image: bytes, name: str) -> bytes:
+    """`image` as `espsecure sign-data --version 2` signs it with the `signing_key` of this name."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        key, source, target = (Path(folder) / name for name in ("key.pem", "app.bin", "signed.bin"))
-        key.write_bytes(signing_key()[0])
+        key, source, target = (Path(folder) / file for file in ("key.pem", "app.bin", "signed.bin"))
+        key.write_bytes(signing_key(name)[0])
         source.write_bytes(image)
         with key.open("rb") as key_file, source.open("rb") as file:
             espsecure.sign_data("2", [key_file], str(target), False, False, None, [], [], file)
@@ -65,36 +69,29 @@ def factory_fresh(image: bytes, **config: object) -> bytearray:
     address, _ = PLACES["ota_0"]
     memory[address : address + len(image)] = image
     address, size = PLACES["vfs"]
-    memory[address : address + size] = factory.file_system(factory.own_files(SERIAL, "http://server", **config), size)
+    memory[address : address + size] = factory.file_system(factory.own_files(SERIAL, HOME, **config), size)
     return memory
-
-
-def read_files(memory: bytearray) -> dict[str, bytes]:
-    """The files on the flash, read by littlefs itself."""
-    address, size = PLACES["vfs"]
-    lfs = LittleFS(block_size=4096, block_count=size // 4096, mount=False)
-    lfs.context.buffer[:] = memory[address : address + size]
-    lfs.mount()
-    files = {}
-    for name in lfs.listdir("/"):
-        with lfs.open("/" + name, "rb") as file:
-            files["/" + name] = file.read()
-    return files
 
 
 @dataclass
 class Server:
     """GadgetKeeper for one serial number, and the behaviour of the firmware it publishes: as a JSON string, or with
-    `ranges` as it is, so that a download can go on where it stopped."""
+    `ranges` as it is, so that a download can go on where it stopped; with a `patch` as that, for whoever runs the
+    release `patch_base` (its entity tag). `homes` are the versions that call it elsewhere
+    than at HOME."""
 
     images: dict[str, bytes]
     target: str
-    does: dict[str, str] = field(default_factory=dict)  # version: "hang", "crash", "offline" or "unsigned"
+    does: dict[str, str] = field(default_factory=dict)  # version: how it behaves, see `rig`, or one of REFUSED
+    homes: dict[str, str] = field(default_factory=dict)
     thing: str | None = None
     name: str = ""
     key: str = ""
     current: str | None = None
     ranges: bool = False
+    patch: bytes = b""
+    patch_base: str = ""
+    patches_given: int = 0
     activations: int = 0
     properties: dict[str, Any] = field(default_factory=dict)
     phases: set[str] = field(default_factory=set)  # of all verdicts the device has reported
@@ -110,8 +107,13 @@ class Server:
                 return version
         return None
 
+    def has_checked(self, label: str, read) -> bool:
+        """Whether the slot holds a published image that passes every check."""
+        version = self.version_in(label, read)
+        return version is not None and self.does.get(version) not in REFUSED
+
     def request(self, method: str, url: str, data, headers: dict) -> Reply:
-        path = url.removeprefix("http://server/v1/things/").removesuffix(".json")
+        path = url.partition("/v1/things/")[2].removesuffix(".json")
         self.log.append(f"{method} {path}")
         if path == f"activate/{SERIAL}":
             if self.thing is None:
@@ -130,7 +132,7 @@ class Server:
         if path == "versions/current":
             return self._version(self.current) if self.current else Reply(status_code=404)
         if path == f"versions/{self.target}/firmware":
-            return self._firmware(self.images[self.target], headers.get("Range"))
+            return self._firmware(self.images[self.target], headers)
         if method == "PUT" and path.removeprefix("versions/") in self.images:
             self.current = path.removeprefix("versions/")
             return Reply(status_code=204)
@@ -142,14 +144,21 @@ class Server:
             self.phases.add(self.properties["status"]["phase"])
         return Reply(status_code=204)
 
-    def _firmware(self, image: bytes, wanted: str | None) -> Reply:
+    def _firmware(self, image: bytes, headers: dict) -> Reply:
         if not self.ranges:
             return Reply(as_string(image))
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        reply = Reply(image[start:], "application/octet-stream", 206 if wanted else 200)
+        is_patch = self.patch and "A-IM" in headers and headers["If-None-Match"] == f'"{self.patch_base}"'
+        body = self.patch if is_patch else image
+        self.patches_given += bool(is_patch)
+        wanted = headers.get("Range")
+        first, _, last = wanted.removeprefix("bytes=").partition("-") if wanted else ("0", "", "")
+        start, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
+        reply = Reply(body[start:end], "application/octet-stream", 226 if is_patch else 206 if wanted else 200)
         reply.headers["etag"] = '"one"'
+        if is_patch:
+            reply.headers["im"] = "gkp, range" if wanted else "gkp"
         if wanted:
-            reply.headers["content-range"] = f"bytes {start}-{len(image) - 1}/{len(image)}"
+            reply.headers["content-range"] = f"bytes {start}-{end - 1}/{len(body)}"
         return reply
 
     def _version(self, version: str) -> Reply:
@@ -160,9 +169,9 @@ class Violation(Exception):
     """An invariant does not hold; the text says which."""
 
 
-def check(memory: bytearray, server: Server, run, expected: str) -> None:
+def check(memory: bytearray, server: Server, run, before: str, after: str) -> None:
     """Look at flash and server from outside, after the device has become quiet. Violation when the design's invariants
-    do not hold: `expected` is the version that should run now."""
+    do not hold: it ran `before`, and `after` is the version that should run now."""
 
     def read(address: int, size: int) -> bytes:
         return bytes(memory[address : address + size])
@@ -173,15 +182,15 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
     version = server.version_in(running, read)
     if version is None:
         raise Violation(f"I3: {running} runs, and holds no published image")
+    told = server.properties.get("status", {})
+    expected = before if _never_started(run, told, "crash" in server.does.values()) else after
     if version != expected:
         raise Violation(f"I6: version {version[0]} runs, it should be {expected[0]}")
-    if None in run.versions:
-        raise Violation(f"I3: {run.started[run.versions.index(None)]} was started, and held no published image")
-    for failing, what in server.does.items():
-        tries = run.versions.count(failing)
-        if tries > (0 if what == "unsigned" else TRIALS_MAX):
-            raise Violation(f"I3: version {failing[0]} is {what}, and was started {tries} times")
-    files = read_files(memory)
+    _check_starts(server, run)
+    for who, host in run.hosts:
+        if host != server.homes.get(who or "", HOME):
+            raise Violation(f"I9: {who and who[0]} has called {host}")
+    files = read_files(Flash(io.BytesIO(memory)))
     if files.get("/serial.txt") != SERIAL.encode() + b"\n":
         raise Violation(f"I5: the serial number is {files.get('/serial.txt')!r}")
     state = json.loads(files.get("/state.json", b"{}"))
@@ -193,12 +202,42 @@ def check(memory: bytearray, server: Server, run, expected: str) -> None:
         raise Violation(f'the thing is called "{server.name}"')
     if server.target == version and (state.get("versionId"), server.current) != (version, version):
         raise Violation(f"I6: record and server say {state.get('versionId')} and {server.current}")
-    if "download" in server.phases:
+    if "/left.txt" in files:
+        raise Violation("boot.py's trace of a release that was left is still there")
+    if "download" in server.phases and server.does.get(server.target) != "damaged":
         raise Violation("the device has taken for damaged what the server sent whole")
-    verdict = server.properties.get("status")
-    if verdict and (verdict["phase"], verdict["versionId"]) != (
-        ("installed", version) if server.target == version else ("given up", server.target)
-    ):
-        raise Violation(f"the server was told {verdict}")
-    if server.target != version and (server.current == server.target or not verdict):
+    _check_told(server, told, version)
+
+
+def _never_started(run, told: dict, dark: bool) -> bool:
+    """Whether the version was given up because power failed between the boot loader's start of its trial and boot.py's
+    trace of that: then, and only then, nobody can know whether it would ever come as far as boot.py."""
+    given_up = told.get("phase") in ("given up", "left")
+    if run.untraced and run.untraced[-1] and not given_up:
+        raise Violation("I3: a trial that did not come as far as boot.py is made again")
+    cut_there = any(run.untraced)
+    if told.get("code") == "never_started" and not cut_there and not dark:
+        raise Violation("I6: given up as never started, and it had left its trace")
+    return given_up and cut_there and told.get("code") == "never_started"
+
+
+def _check_starts(server: Server, run) -> None:
+    """Nothing that fails a check is ever started, nothing that fails its trials too often."""
+    if run.slots.problem:
+        raise Violation(f"I3: {run.slots.problem}")
+    if None in run.versions:
+        raise Violation(f"I3: {run.started[run.versions.index(None)]} was started, and held no published image")
+    for failing, what in server.does.items():
+        most = 0 if what in REFUSED else 1 + run.unknowable if what == "crash" else TRIALS_MAX
+        tries = run.versions.count(failing)
+        if what != "decay" and tries > most:
+            raise Violation(f"I3: version {failing[0]} is {what}, and was started {tries} times")
+
+
+def _check_told(server: Server, told: dict, version: str) -> None:
+    if told:
+        phases = ("installed",) if server.target == version else ("given up", "left")
+        if told["phase"] not in phases or told["versionId"] != server.target:
+            raise Violation(f"the server was told {told}")
+    if server.target != version and (server.current == server.target or not told):
         raise Violation("I6: the server believes in a version that does not run, or does not know why it does not")
