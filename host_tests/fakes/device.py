@@ -1,7 +1,7 @@
 """A board and a console to give to the agent, and a device on them, on any runtime."""
 
 from agent.device import Device
-from agent.settings import TABLE
+from agent.settings import table
 
 from tools.proof import scratch
 from tools.twin import hardware
@@ -81,7 +81,7 @@ def fake_device(board=None, root=None, **settings):
     """A device on a fake board with files of its own, with the settings' defaults but for these."""
     root = root or scratch.folder()
     device = Device(board or FakeBoard(), FakeConsole(), root, root + "release/")
-    for setting in TABLE:
+    for setting in table():
         setattr(device.settings, setting.name, settings.get(setting.name, setting.default))
-    device.settings.app, device.settings.floor = "thermometer", 0
+    device.settings.app, device.settings.release, device.settings.floor = "thermometer", None, 0
     return device

@@ -5,13 +5,13 @@ import os
 
 from agent.device import Device
 from agent.errors import PermanentError
-from agent.settings import TABLE, load_settings
+from agent.settings import load_settings, table
 
 from host_tests.fakes.device import FakeBoard, FakeConsole
 from host_tests.unit.expect import raises
 from tools.proof import scratch
 
-DEFAULTS = {setting.name: setting.default for setting in TABLE}
+DEFAULTS = {setting.name: setting.default for setting in table()}
 MANIFEST = {"product": "Thermometer", "release": 3, "floor": 2, "app": "thermometer"}
 
 
@@ -28,7 +28,7 @@ def write(device, content, name="config.json"):
 
 def loaded(device):
     load_settings(device)
-    return {setting.name: getattr(device.settings, setting.name) for setting in TABLE}
+    return {setting.name: getattr(device.settings, setting.name) for setting in table()}
 
 
 def test_without_a_file_all_are_the_defaults():

@@ -19,7 +19,7 @@ from agent.device import Device
 from agent.errors import AgentError
 from agent.loop import keep_in_step
 from agent.record import Pending, Version
-from agent.settings import TABLE, load_settings
+from agent.settings import load_settings, table
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
@@ -481,7 +481,7 @@ def _check_config(example) -> None:
     _rounds("config.json", mutate(json.dumps(settings).encode(), changes), 2)
 
 
-_DEFAULTS = {setting.name: setting.default for setting in TABLE}
+_DEFAULTS = {setting.name: setting.default for setting in table()}
 _configs = st.tuples(st.one_of(_with_odd_members(_DEFAULTS), _json), st.one_of(st.just([]), st.just([]), _changes))
 
 PROPERTIES = {
