@@ -9,7 +9,7 @@ from agent.errors import PermanentError, RetryableError
 
 from host_tests.fakes.firmware import Api, RangeServer
 from host_tests.unit.expect import raises
-from host_tests.unit.test_update import NEW, SLOT_BYTES, V1, V2, V3, Bench, raw, read, rehash
+from host_tests.unit.test_update import NEW, SLOT_BYTES, V1, V2, V3, Bench, Vendor, raw, read, rehash
 from tools.proof.reply import Reply, as_string
 from tools.twin import hardware, otadata
 from tools.twin.image import bundle_files, make_bundle, make_image, problem
@@ -372,6 +372,20 @@ def test_release_that_was_left_is_quarantined_and_the_one_before_claimed():
     assert saved["verdict"] == {"phase": "left", "versionId": V2, "attempt": 0, "code": "keeps_crashing"}
     assert "left.txt" not in os.listdir(board.root)
     assert "previousId" not in saved and "previousImage" not in saved
+
+
+def test_release_before_is_in_step_at_once_when_it_is_the_target_again():
+    board = left_board()
+    board.start()
+    vendor = Vendor(V1)
+    vendor.round(board)
+    assert "firmware.json" not in vendor.asked and board.saved()["confirmed"], vendor.asked
+    board = left_board()
+    board.start()
+    vendor = Vendor(V2)
+    vendor.round(board)
+    assert "firmware.json" not in vendor.asked and board.saved()["versionId"] == V1, vendor.asked
+    assert any("has failed here" in line for line in board.device.console.lines)
 
 
 def test_release_that_was_left_for_an_image_nobody_knows_is_quarantined_and_nothing_claimed():

@@ -761,16 +761,18 @@ def test_outcome_that_the_server_has_not_heard_is_reported_again():
 
 
 class Vendor:
-    """A server that has version 2 as its target, and believes that version 1 runs; `asked` is what it was asked for."""
+    """A server that has this version as its target, and believes that version 1 runs; `asked` is what it was asked
+    for."""
 
-    def __init__(self):
+    def __init__(self, target=V2):
         self.asked = []
+        self.target = target
 
     def answer(self, method, url, data, headers):
         name = url.rpartition("/")[2]
         self.asked.append(name)
         if name in ("target.json", "current.json"):
-            version_id = V2 if name == "target.json" else V1
+            version_id = self.target if name == "target.json" else V1
             return json_reply({"id": version_id, "name": version_id[:1]})
         return Reply()
 
