@@ -48,6 +48,7 @@ def provision(device) -> "Next | None":
         run(device.settings.app, "prove", device)
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
+        in_step = run("ota.reconcile", "installed_id", device, running) == target.id  # boot.py may have gone back to it
     if record.outcome:
         run("gadgetkeeper.things", "report_outcome", device)
 

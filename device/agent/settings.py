@@ -81,6 +81,8 @@ def load_settings(device) -> None:
     except OSError as error:
         if error.errno != _ENOENT:  # without one: a board that the agent has been deployed to
             raise RetryableError("unreadable", "manifest.json", error)
+    except ValueError:  # not UTF-8
+        raise PermanentError("bad_manifest", "no text")
     values.update(given)
     if record.api_key and "server" not in given and values["server"] != record.server:
         raise PermanentError("config_gone", "server")

@@ -44,7 +44,7 @@ def open_connection(address, ca: str, message: bytes):
         return raw
     except BaseException as error:
         plain.close()
-        if not raw or not context or isinstance(error, AgentError):
+        if not raw or not context or isinstance(error, AgentError) or not isinstance(error, Exception):
             raise
         raise run("net.tls_context", "refusal", address.host, ca, error)
 

@@ -85,8 +85,7 @@ def read_manifest(slot) -> str:
     not run from this bundle."""
     bundle = Bundle(slot)
     for module in _NEEDED:
-        if not bundle.has(module + ".mpy") and not bundle.has(module + ".py"):
-            raise PermanentError("bad_bundle", module)
+        bundle.size_bytes(module + (".mpy" if bundle.has(module + ".mpy") else ".py"))
     if bundle.size_bytes(_MANIFEST) > _MANIFEST_MAX_BYTES:
         raise PermanentError("bad_manifest", f"larger than {_MANIFEST_MAX_BYTES} bytes")
     try:

@@ -4,7 +4,7 @@ import json
 import os
 
 from agent.device import Device
-from agent.errors import PermanentError
+from agent.errors import PermanentError, RetryableError
 from agent.settings import load_settings, table
 
 from host_tests.fakes.device import FakeBoard, FakeConsole
@@ -94,3 +94,43 @@ def test_release_replaces_trust_and_intervals_and_nothing_that_is_the_boards_own
         write(device, manifest, "release/manifest.json")
         raises(PermanentError, "bad_manifest", load_settings, device)
         assert device.settings.server == "https://new", settings
+
+
+def test_file_that_cannot_be_read_is_not_taken_for_a_missing_one():
+    for name in ("config.json", "release/manifest.json"):
+        device = a_device()
+        write(device, {"server": "http://own", "signing_keys": ["0" * 64]})
+        load_settings(device)
+        if name == "config.json":
+            os.remove(device.root + name)
+        os.mkdir(device.root + name)  # opening it fails, and not for want of it
+        raises(RetryableError, "unreadable", load_settings, device)
+        assert (device.settings.server, device.settings.signing_keys) == ("http://own", ["0" * 64]), name
+        fresh = Device(FakeBoard(), FakeConsole(), device.root, device.release)
+        raises(RetryableError, "unreadable", load_settings, fresh)
+        assert fresh.settings.server == "", name
+
+
+def test_manifest_that_cannot_be_is_refused_and_changes_nothing():
+    for content in (b"\xff\xfe", b"", b"[]", b"{", b" " * 9000 + json.dumps(MANIFEST).encode()):
+        device = a_device()
+        write(device, {"server": "http://own"})
+        load_settings(device)
+        write(device, content, "release/manifest.json")
+        raises(PermanentError, "bad_manifest", load_settings, device)
+        assert device.settings.server == "http://own", content[:10]
+
+
+def test_release_that_drops_the_keys_or_would_go_to_the_default_server_is_refused():
+    device = a_device()
+    device.record.api_key, device.record.server, device.record.signed = "k", "http://own", True
+    write(device, {"server": "http://own", "signing_keys": ["0" * 64]})
+    manifest = dict(MANIFEST)
+    manifest["settings"] = {"signing_keys": []}
+    write(device, manifest, "release/manifest.json")
+    raises(PermanentError, "config_gone", load_settings, device)
+    manifest["settings"] = {"signing_keys": ["1" * 64], "server": "https://new"}
+    write(device, manifest, "release/manifest.json")
+    os.remove(device.root + "config.json")
+    values = loaded(device)
+    assert (values["server"], values["signing_keys"]) == ("https://new", ["1" * 64])

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from host_tests.fakes.home import Home, is_done
 from host_tests.unit import vm
 from host_tests.unit.judge import verdict
-from tools import firmware
+from tools.twin.__main__ import make_app
 from tools.twin.image import make_image
 
 SIGNATURES = 4096  # the size of the sector they are in
@@ -260,8 +260,8 @@ def test_the_micropython_vm_comes_to_the_same_verdicts(cases, tmp_path):
 
 
 @pytest.mark.vm
-def test_real_firmware_signed_by_espressifs_tool_is_installed_and_no_other(keys, tmp_path):
-    real = firmware.app_image("1.28.0")
+def test_real_release_signed_by_espressifs_tool_is_installed_and_no_other(keys, tmp_path):
+    real = make_app(4)
     with Home(tmp_path, "vm", signing_keys=[keys[0].digest]) as home:
         vendor = home.server.vendor
 

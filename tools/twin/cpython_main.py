@@ -4,6 +4,7 @@ For debugging, coverage, and machines without a wheel of the MicroPython VM. The
 same flash file; the agent's `open`, `os` and imports go to it.
 """
 
+import gc
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ def main():
     memory = flash.Flash(open(power["flash"], "r+b", buffering=0))
     hardware.power_on(memory, power["world"], power["running"], control)
     cpython_time.install()
+    gc.threshold = lambda size_bytes: None  # type: ignore[attr-defined]
     files = cpython_files.mount(esp32.Partition("vfs"))
 
     behaviour = hardware.world.get("behaviour")

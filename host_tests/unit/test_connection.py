@@ -1,0 +1,77 @@
+"""Connections: what ends a program is not taken for a server's failure."""
+
+import sys
+
+import net.connection
+from agent.errors import AgentError
+
+ADDRESS = type("Address", (), {"host": "server", "port": 443, "uses_tls": True})
+
+
+class Plain:
+    """A connection that works; `closed` once it is let go of."""
+
+    closed = False
+
+    def settimeout(self, timeout_s):
+        pass
+
+    def connect(self, place):
+        pass
+
+    def setblocking(self, flag):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+class World:
+    """Sockets that connect, and TLS that ends with `error`: stands in place of `socket` and of `net.tls_context`."""
+
+    SOCK_STREAM = 1
+
+    def __init__(self, error):
+        self.error = error
+        self.plain = Plain()
+
+    def getaddrinfo(self, host, port, family, kind):
+        return [(2, 1, 6, "", (host, port))]
+
+    def socket(self, family, kind):
+        return self.plain
+
+    def tls_context(self, host, ca):
+        return self
+
+    def wrap_socket(self, plain, server_hostname, do_handshake_on_connect):
+        raise self.error
+
+    def refusal(self, host, ca, error):
+        return AgentError("tls_failed", host, str(error))
+
+
+def opened(error):
+    """What comes out of opening a connection whose TLS ends with `error`, and whether its socket was closed."""
+    kept = net.connection.socket
+    net.connection.socket = sys.modules["net.tls_context"] = world = World(error)
+    try:
+        net.connection.open_connection(ADDRESS, "/ca.pem", b"GET / HTTP/1.1")
+    except BaseException as raised:
+        return raised, world.plain.closed
+    finally:
+        net.connection.socket = kept
+        del sys.modules["net.tls_context"]
+    raise AssertionError("no error")
+
+
+def test_interrupt_during_a_handshake_ends_the_program_and_is_no_refusal_of_the_server():
+    for error in (KeyboardInterrupt(), SystemExit()):
+        raised, is_closed = opened(error)
+        assert raised is error and is_closed
+
+
+def test_failed_handshake_is_a_refusal_and_lets_go_of_the_socket():
+    for error in (OSError(5), ValueError("invalid cert")):
+        raised, is_closed = opened(error)
+        assert raised.code == "tls_failed" and is_closed
