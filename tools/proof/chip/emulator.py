@@ -122,7 +122,9 @@ class Chip:
                     said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
                     raise EmulatorError(f"the emulator has ended: {said or self._process.returncode}") from None
                 if time.monotonic() > end:
-                    raise EmulatorError(f"the emulator does not open its console within {_CONNECT_TIMEOUT_S} s") from None
+                    raise EmulatorError(
+                        f"the emulator does not open its console within {_CONNECT_TIMEOUT_S} s"
+                    ) from None
                 time.sleep(_POLL_S)
         self._console.settimeout(_POLL_S)
         self._begun = time.monotonic()
