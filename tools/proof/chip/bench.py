@@ -83,9 +83,9 @@ class Bench:
         """Make a version the template's target."""
         self._server.vendor.set_target(self._template, self.versions[number])
 
-    def make_flash(self, ca: Path | None = None, app: bytes | None = None, files: dict | None = None) -> None:
+    def make_flash(self, ca: Path | None = None, app: bytes | None = None) -> None:
         """Publish release 1, and make the flash of a thermometer that leaves the factory with it: as `make factory`
-        does, unless another `app` or other `files` are given."""
+        does, unless it is another `app`."""
         config = self.folder / "config.json"
         config.write_text(json.dumps(_SETTINGS))
         url = self._server.url.replace("127.0.0.1", HOST)
@@ -93,9 +93,13 @@ class Bench:
         order = make_order(combined, url, (SSID, ""), None, ca, self.signing_key, None, config)
         parts = replace(order.parts, app=app) if app else order.parts
         version_id = self.publish(parts.app, signed=False)  # what the factory writes needs no signature
-        order = replace(order, parts=parts)
-        order.files.update({**state_file(version_id, parts.fingerprint), **(files or {})})
-        self.flash.write_bytes(order.image(SERIAL))
+        files = {**order.files, **state_file(version_id, parts.fingerprint)}
+        self._order = replace(order, parts=parts, files=files)
+        self.write_flash()
+
+    def write_flash(self, files: dict[str, bytes] | None = None) -> None:
+        """Write the factory's flash again, with these files in place of its own."""
+        self.flash.write_bytes(replace(self._order, files={**self._order.files, **(files or {})}).image(SERIAL))
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[Chip]:

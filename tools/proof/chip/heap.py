@@ -1,13 +1,12 @@
 """How much of the Python heap an update takes on the chip, measured by a release whose runner of phases tells.
 
 What is measured is what is alive: after a collection, when a phase has been loaded, when it ends, and in between at
-some of its flash operations. The shipped code has nothing of this.
+some of its flash operations. What tells takes some 300 bytes itself; the shipped code has nothing of it.
 """
 
 import re
 from dataclasses import dataclass
 
-from tools import agent
 from tools.proof.chip import releases
 
 LIMIT_BYTES = 27_000
@@ -15,49 +14,34 @@ LIMIT_BYTES = 27_000
 
 _SHOWN_PHASES = 12
 _FOUND = re.compile(r"heap (\d+) ([\w.]+)")
-_IDLE = "idle"
+IDLE = "idle"
 
 _RUNNER = "/agent/runner.py"
 _SLOT = "/ota/slot.py"
 _SIGNATURE = "/ota/signature.py"
 
 _NOTE = '''
-_phases = ["main"]
-_most = {}
-
-
-def note():
-    """Print what is alive, when it is more than this phase has had before."""
+def note(name):
+    """Print what is alive."""
     gc.collect()
-    size = gc.mem_alloc()
-    name = _phases[-1]
-    if size > _most.get(name, 0):
-        _most[name] = size
-        print("heap", size, name)
+    print("heap", gc.mem_alloc(), name)
 
 
 '''
 _CALL = "            result = getattr(__import__(module, None, None, (function,)), function)(*arguments)\n"
-_NOTED_CALL = """            _phases.append(module)
-            function = getattr(__import__(module, None, None, (function,)), function)
-            note()
+_NOTED_CALL = """            function = getattr(__import__(module, None, None, (function,)), function)
+            note(module)
             result = function(*arguments)
-            note()
+            note(module)
 """
-_FINALLY = "        finally:\n"
 _DEFINITION = "def run(module: str, function: str, *arguments):\n"
 _READ = "        self.partition.readblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)\n"
 _PROGRAM = "        self.partition.writeblocks(at // SECTOR_BYTES, view, at % SECTOR_BYTES)\n"
-_EVERY = "        if at % 65536 < 64:\n            note()\n"
+_AT_FLASH = "        if at % 65536 == 0:\n            note('ota.slot')\n"
 _CONST_IMPORT = "from micropython import const\n"
 _NOTE_IMPORT = "from agent.runner import note\n"
 _MASKED = "    data[0] &= 0x7F"
-_LATER_BOOT = "/boot_py.txt"
-_BOOT = f"""import gc
-gc.collect()
-print("heap", gc.mem_alloc(), "{_IDLE}")
-exec(open("{_LATER_BOOT}").read())
-"""
+_IDLE_BOOT = f"import gc\ngc.collect()\nprint('heap', gc.mem_alloc(), '{IDLE}')\n"
 
 
 @dataclass(frozen=True)
@@ -82,19 +66,14 @@ class Report:
 def sources() -> dict[str, str]:
     """Return the device's modules that tell, by path."""
     runner = releases.replaced(releases.source(_RUNNER), _CALL, _NOTED_CALL)
-    runner = releases.replaced(runner, _FINALLY, _FINALLY + "            _phases.pop()\n")
-    slot = releases.source(_SLOT)
+    slot, signature = releases.source(_SLOT), releases.source(_SIGNATURE)
     for operation in (_READ, _PROGRAM):
-        slot = releases.replaced(slot, operation, operation + _EVERY)
-    signature = releases.source(_SIGNATURE)
+        slot = releases.replaced(slot, operation, operation + _AT_FLASH)
+    signature = releases.replaced(signature, _MASKED, "    note('ota.signature')\n" + _MASKED)
     return {
         _RUNNER: releases.replaced(runner, _DEFINITION, _NOTE.lstrip("\n") + _DEFINITION),
         _SLOT: releases.replaced(slot, _CONST_IMPORT, _NOTE_IMPORT + _CONST_IMPORT),
-        _SIGNATURE: releases.replaced(
-            releases.replaced(signature, _MASKED, "    note()\n" + _MASKED),
-            _CONST_IMPORT,
-            _NOTE_IMPORT + _CONST_IMPORT,
-        ),
+        _SIGNATURE: releases.replaced(signature, _CONST_IMPORT, _NOTE_IMPORT + _CONST_IMPORT),
     }
 
 
@@ -103,9 +82,9 @@ def release(app: bytes, number: int) -> bytes:
     return releases.changed(app, number, sources())
 
 
-def files() -> dict[str, bytes]:
-    """Return the board's files: before boot.py is compiled, the idle board's heap is told."""
-    return {"/boot.py": _BOOT.encode(), _LATER_BOOT: agent.board_files()["/boot.py"]}
+def idle_files() -> dict[str, bytes]:
+    """Return the files of a board without our code, which tells what it has in use."""
+    return {"/boot.py": _IDLE_BOOT.encode(), "/main.py": b""}
 
 
 def read_report(lines: list[str]) -> Report:
@@ -113,7 +92,7 @@ def read_report(lines: list[str]) -> Report:
     idle_bytes, most = 0, dict[str, int]()
     for found in _FOUND.finditer("\n".join(lines)):
         size, name = int(found[1]), found[2]
-        if name == _IDLE:
+        if name == IDLE:
             idle_bytes = max(idle_bytes, size)
         else:
             most[name] = max(most.get(name, 0), size)

@@ -296,13 +296,17 @@ def _measure(bench: Bench, over_tls: bool = False) -> None:
     if over_tls:
         ca, *served = certificates(bench.folder)
     with bench.serving(served):
-        bench.make_flash(ca, heap.release(bench.app, 1), heap.files())
+        bench.make_flash(ca, heap.release(bench.app, 1))
+        bench.write_flash(heap.idle_files())
+        with bench.powered() as chip:
+            idle = bench.expect(chip, heap.IDLE, START_S).text
+        bench.write_flash()
         with bench.powered() as chip:
             _provision(bench, chip)
             bench.publish(heap.release(bench.app, 2))
             _install(bench, chip, "2")
             bench.expect(chip, "C reported", START_S)
-            report = heap.read_report([line.text for line in chip.lines])
+            report = heap.read_report([idle, *(line.text for line in chip.lines)])
         for text in report.lines():
             bench.step(text)
         bench.check(report.peak_bytes <= heap.LIMIT_BYTES, f"the peak is within {heap.LIMIT_BYTES:,} bytes")
