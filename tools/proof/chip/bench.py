@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tools import espressif, factory, firmware, server
+from tools import agent, espressif, factory, firmware, release, server
 from tools.factory.order import make_order
 from tools.factory.settings import state_file
 from tools.proof.chip import releases
@@ -101,6 +101,12 @@ class Bench:
         """Write the factory's flash again, with these files in place of its own."""
         self.flash.write_bytes(replace(self._order, files={**self._order.files, **(files or {})}).image(SERIAL))
 
+    def deployed_flash(self) -> bytes:
+        """Return the same flash with stock MicroPython, and release 1's files in a folder."""
+        stock = replace(self._order.parts, app=self.app)
+        files = agent.deployed_files(release.release_files(release.Contents(1), releases.MICROPYTHON))
+        return replace(self._order, parts=stock, files={**self._order.files, **files}).image(SERIAL)
+
     @contextlib.contextmanager
     def powered(self) -> Iterator[Chip]:
         """The thermometer has power until the end of the block."""
@@ -142,6 +148,13 @@ class Bench:
         with self.flash.open("rb", buffering=0) as file:
             flash = Flash(file)
             return otadata.read_records(flash, partitions.otadata(partitions.read_table(flash))[2])
+
+    def erase_record(self, otadata_sector: int) -> None:
+        """Erase one of otadata's records in the flash of a chip without power."""
+        with self.flash.open("r+b", buffering=0) as file:
+            flash = Flash(file)
+            address = partitions.otadata(partitions.read_table(flash))[2]
+            flash.erase(address + otadata_sector * otadata.SECTOR_BYTES)
 
     def slot(self, label: str) -> bytes:
         """What lies in a slot."""
