@@ -89,14 +89,16 @@ def test_an_emulator_that_ends_at_once_says_why(tmp_path):
         pass
 
 
-def test_lines_are_found_in_order_and_a_bar_before_its_end(process):
+def test_lines_are_found_once_in_order_and_a_bar_before_its_end(process):
     log = []
     port, ended = console(b"one\r\ntw", b"o\r\nfirmware |####", b"")
     heard = Chip(process, log.append)
     heard.connect(port)
     assert heard.wait_for("tw", 20).text == "two"
+    assert heard.wait_for("tw", 0.2) is None, "a line must not count twice"
     assert heard.wait_for("one", 0.2) is None, "what came before is not found again"
-    assert heard.wait_for("####", 20).text == "firmware |####"
+    assert heard.wait_for("####", 0.2) is None, "the line has not ended"
+    assert heard.wait_for("####", 20, whole=False).text == "firmware |####"
     assert [line.text for line in heard.lines] == ["one", "two"] and len(log) == 2
     ended.set()
     heard.cut_power()

@@ -113,9 +113,9 @@ class Bench:
         with self._emulator.powered(self.flash, self._hear) as chip:
             yield chip
 
-    def expect(self, chip: Chip, text: str, timeout_s: float) -> Line:
-        """Return the console's next line with this text. StoryFailed when it does not come."""
-        line = chip.wait_for(text, timeout_s)
+    def expect(self, chip: Chip, text: str, timeout_s: float, whole: bool = True) -> Line:
+        """Return the console's next line with this text, see `Chip.wait_for`. StoryFailed when it does not come."""
+        line = chip.wait_for(text, timeout_s, whole)
         if line is None:
             raise StoryFailed(f"{text!r} was not on the console within {timeout_s:.0f} s")
         return line

@@ -129,10 +129,10 @@ class Chip:
         self._console.settimeout(_POLL_S)
         self._begun = time.monotonic()
 
-    def wait_for(self, text: str, timeout_s: float) -> Line | None:
+    def wait_for(self, text: str, timeout_s: float, whole: bool = True) -> Line | None:
         """Return the next line of the console with this text in it, after those found before; None when none came in
-        time. A line may be found before its end, which a progress bar takes long to reach."""
-        return self._wait(lambda line: text in line, timeout_s)
+        time. With `whole` off, it may be a line that has not ended: a progress bar takes long for that."""
+        return self._wait(lambda line: text in line, timeout_s, whole)
 
     def watch(self, happened: Callable[[], bool], timeout_s: float) -> bool:
         """Return True as soon as `happened()` does, asked far more often than the console; False when it did not."""
@@ -149,7 +149,7 @@ class Chip:
 
     def listen(self, duration_s: float) -> None:
         """Listen to the console for so long."""
-        self._wait(lambda line: False, duration_s)
+        self._wait(lambda line: False, duration_s, whole=True)
 
     def seconds(self) -> float:
         """Return how long the chip has had power."""
@@ -170,7 +170,7 @@ class Chip:
             self._console.close()
             self._console = None
 
-    def _wait(self, wanted: Callable[[str], bool], timeout_s: float) -> Line | None:
+    def _wait(self, wanted: Callable[[str], bool], timeout_s: float, whole: bool) -> Line | None:
         end = time.monotonic() + timeout_s
         while True:
             while self._read < len(self.lines):
@@ -179,7 +179,7 @@ class Chip:
                 if wanted(line.text):
                     return line
             partial = self._partial.decode(errors="replace")
-            if wanted(partial):
+            if not whole and wanted(partial):
                 return Line(self.seconds(), partial)
             if time.monotonic() > end:
                 return None
