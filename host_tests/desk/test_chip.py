@@ -168,16 +168,18 @@ def test_moved_device_code_is_noticed():
 
 
 def test_heap_report_is_the_most_of_each_phase_above_an_idle_board():
+    pool = "qstr pool: n_pool=5, n_qstr={}, n_str_data_bytes=5937, n_total_bytes={}"
     lines = [
         "heap 11000 idle",
         "heap 15000 main",
-        "firmware |###heap 30000 ota.writer",
+        "bar |##heap 30000 ota.writer",
         "heap 20000 main",
         "x",
         "heap 9 idle",
     ]
-    report = heap.read_report(lines)
+    report = heap.read_report([*lines, pool.format(520, 10433), pool.format(181, 4106)])
     assert (report.idle_bytes, report.phases) == (11000, {"main": 9000, "ota.writer": 19000})
     assert report.peak_bytes == 19000 and "19,000" in report.lines()[1]
+    assert (report.names, report.name_bytes) == (520, 10433)
     with pytest.raises(ValueError):
         heap.read_report(["nothing"])

@@ -14,6 +14,7 @@ LIMIT_BYTES = 27 * 1024
 
 _SHOWN_PHASES = 12
 _FOUND = re.compile(r"heap (\d+) ([\w.]+)")
+_NAMES = re.compile(r"n_qstr=(\d+), n_str_data_bytes=\d+, n_total_bytes=(\d+)")
 IDLE = "idle"
 
 _RUNNER = "/agent/runner.py"
@@ -25,6 +26,8 @@ def note(name):
     """Print what is alive."""
     gc.collect()
     print("heap", gc.mem_alloc(), name)
+    if name == "agent.round":
+        __import__("micropython").qstr_info()
 
 
 '''
@@ -46,10 +49,13 @@ _IDLE_BOOT = f"import gc\ngc.collect()\nprint('heap', gc.mem_alloc(), '{IDLE}')\
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, in bytes of Python heap: an idle board's, and the most of each phase above it."""
+    """What was measured, in bytes of Python heap: an idle board's, and the most of each phase above it; in that, the
+    names that MicroPython never forgets."""
 
     idle_bytes: int
     phases: dict[str, int]
+    names: int
+    name_bytes: int
 
     @property
     def peak_bytes(self) -> int:
@@ -60,7 +66,8 @@ class Report:
         """Return the figures, the highest first."""
         highest = sorted(self.phases.items(), key=lambda phase: -phase[1])
         shown = [f"heap {size:7,} bytes above an idle board: {name}" for name, size in highest[:_SHOWN_PHASES]]
-        return [f"an idle board has {self.idle_bytes:,} bytes of heap in use", *shown]
+        names = f"{self.names} names, never forgotten, take {self.name_bytes:,} bytes of it"
+        return [f"an idle board has {self.idle_bytes:,} bytes of heap in use", *shown, names]
 
 
 def sources() -> dict[str, str]:
@@ -89,8 +96,9 @@ def idle_files() -> dict[str, bytes]:
 
 def read_report(lines: list[str]) -> Report:
     """Return what the console's lines tell. ValueError when that is nothing."""
+    text = "\n".join(lines)
     idle_bytes, most = 0, dict[str, int]()
-    for found in _FOUND.finditer("\n".join(lines)):
+    for found in _FOUND.finditer(text):
         size, name = int(found[1]), found[2]
         if name == IDLE:
             idle_bytes = max(idle_bytes, size)
@@ -98,4 +106,5 @@ def read_report(lines: list[str]) -> Report:
             most[name] = max(most.get(name, 0), size)
     if not idle_bytes or not most:
         raise ValueError("the console shows no heap figures")
-    return Report(idle_bytes, {name: size - idle_bytes for name, size in most.items()})
+    names, name_bytes = max(((int(found[1]), int(found[2])) for found in _NAMES.finditer(text)), default=(0, 0))
+    return Report(idle_bytes, {name: size - idle_bytes for name, size in most.items()}, names, name_bytes)
