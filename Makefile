@@ -125,6 +125,10 @@ powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STOR
 	@$(PY) -m tools.proof.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
 	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120))
 
+.PHONY: chip
+chip: $(READY) $(FIRMWARES)  ## The stories on real firmware in an emulated ESP32 [EMULATOR=path/to/qemu-system-xtensa EMULATOR_ARGS=… STORY="update crash"]
+	@$(PY) -m tools.proof.chip $(if $(EMULATOR),--emulator "$(EMULATOR)") $(if $(EMULATOR_ARGS),--emulator-args="$${EMULATOR_ARGS}") $(if $(STORY),--story $(STORY))
+
 .PHONY: fuzz-net
 fuzz-net: $(READY)  ## Answer the device with many more generated answers than the suite does [EXAMPLES=5000]
 	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/http/test_generated_answers.py
