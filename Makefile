@@ -100,7 +100,7 @@ test: $(READY) $(FIRMWARES)  ## The whole suite
 	@$(PY) -m pytest -n 4
 
 .PHONY: test-cpython
-test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython under shims
+test-cpython: $(READY) $(FIRMWARES)  ## What runs on CPython, on the twin's modules
 	@$(PY) -m pytest -n 4 -m "not vm"
 
 .PHONY: test-vm
@@ -109,12 +109,12 @@ test-vm: $(READY) $(FIRMWARES)  ## What runs on the real MicroPython VM
 
 .PHONY: powercut
 powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STORY=… CUT="57:torn 3:clean" SEED=1 IMAGE_BYTES=20000 PAIRS=2400 VM=120]
-	@$(PY) -m tools.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
-	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120) --picture docs/powercut.svg)
+	@$(PY) -m tools.proof.powercut $(if $(STORY),--story "$(STORY)") $(foreach cut,$(CUT),--cut $(cut)) $(if $(SEED),--seed "$(SEED)") \
+	  $(if $(IMAGE_BYTES),--image-bytes "$(IMAGE_BYTES)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(CUT)$(STORY),,--vm $(or $(VM),120))
 
 .PHONY: fuzz-net
 fuzz-net: $(READY)  ## Answer the device with many more generated answers than the suite does [EXAMPLES=5000]
-	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/test_hostile_fuzz.py
+	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/http/test_generated_answers.py
 
 .PHONY: schemathesis
 schemathesis: $(READY)  ## Generate many requests from the server's OpenAPI description [EXAMPLES=200]
@@ -126,39 +126,58 @@ bench-server: $(READY) $(FIRMWARES)  ## What the server carries, next to nginx, 
 
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each
-	@$(PY) -m tools.mutants
+	@$(PY) -m tools.proof.mutants
+
+$(VENV)/.mutation: mutation.lock | $(READY)
+	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes -r mutation.lock
+	@touch $@
+
+.PHONY: mutation
+mutation: $(READY) $(VENV)/.mutation $(FIRMWARES)  ## Change the agent in every small way and list what no test notices, hours [ONLY=slots EVERY=10]
+	@$(PY) -m tools.proof.mutation $(if $(ONLY),--only "$(ONLY)") $(if $(EVERY),--every "$(EVERY)")
 
 .PHONY: fuzz
 fuzz: $(READY) $(FIRMWARES)  ## Throw generated images, signatures, bodies and files at the agent [CASES=100000 SEED=1 ONLY=heads]
-	@$(PY) -m tools.fuzz $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") $(if $(ONLY),--only "$(ONLY)")
+	@$(PY) -m tools.proof.fuzz $(if $(CASES),--cases "$(CASES)") $(if $(SEED),--seed "$(SEED)") $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: fleet
 fleet: $(READY)  ## Let many thermometers come back at once, with jitter and without [N=1000 SEED=1]
-	@$(PY) -m tools.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture docs/fleet.svg
+	@$(PY) -m tools.proof.fleet --n "$(or $(N),1000)" --seed "$(or $(SEED),1)" --picture $(or $(PICTURES),build)/fleet.svg
 
 .PHONY: bench
-bench: $(READY) $(FIRMWARES)  ## What an update costs, next to other ways to update [REPEAT=9]: table, picture, build/bench
-	@$(PY) -m tools.bench $(if $(REPEAT),--repeat "$(REPEAT)")
+bench: $(READY) $(FIRMWARES)  ## What an update costs, next to other ways to update [REPEAT=9]: table, and a picture in build/bench
+	@$(PY) -m tools.proof.bench $(if $(PICTURES),--docs) $(if $(REPEAT),--repeat "$(REPEAT)")
 
 .PHONY: bench-growth
-bench-growth: $(READY) $(FIRMWARES)  ## What an update costs as the firmware grows, and in pieces of any size: picture, build/bench
-	@$(PY) -m tools.bench.growth
+bench-growth: $(READY) $(FIRMWARES)  ## What an update costs as the firmware grows, and in pieces of any size: a picture in build/bench
+	@$(PY) -m tools.proof.bench.growth $(if $(PICTURES),--docs)
 
 .PHONY: size
 size: $(READY)  ## What each module of the agent takes on flash and heap
-	@$(PY) -m tools.bench.size
+	@$(PY) -m tools.proof.bench.size
+
+.PHONY: figures
+figures: $(READY) $(FIRMWARES)  ## Measure everything anew and draw all pictures in docs/, an hour; commit what it writes by itself
+	@$(MAKE) bench bench-growth fleet PICTURES=docs
+	@$(PY) -m tools.proof.powercut --picture docs/powercut.svg
 
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(MAKE) types
+
+.PHONY: types
+types: $(READY)  ## Types: device/ against the boards' stubs, tools/ against CPython
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@cp "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/*.pyi build/stubs/
 	@$(BIN)/mypy --custom-typeshed-dir "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@$(BIN)/mypy --config-file tools/mypy.ini
 
 .PHONY: lock
 lock: $(READY)  ## Pin the packages of pyproject.toml anew (needs uv)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements.lock
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --generate-hashes --python-version 3.11 --group mutation -c requirements.lock -o mutation.lock
 
 .PHONY: clean
 clean:  ## Remove what was built (the virtual environment, the firmware cache and the server's records stay)

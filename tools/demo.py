@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 from tools import factory, firmware, server
-from tools.twin import Twin, TwinError
 from tools.twin.__main__ import is_done, make_factory_fresh
-from tools.twin.device import VM
+from tools.twin.device import Twin, TwinError
+from tools.twin.paths import VM
 
 SERIAL = "THERM00000000000001"
 FOLDER = factory.ROOT / "build" / "demo"

@@ -3,15 +3,13 @@
 import contextlib
 import hashlib
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-ROOT = Path(__file__).resolve().parent.parent
-_FOLDERS = (ROOT / "host_tests" / "shims", ROOT / "device")
+from tools.twin import paths
+
 _SECTOR_BYTES = 4096
 _HEAD_BYTES = 288
 _FLASH_MAX_BYTES = 16 * 1024 * 1024
@@ -108,11 +106,9 @@ def check_file(path: Path) -> bool:
     return is_signed
 
 
-def module(name: str) -> ModuleType:
+def module(name: str) -> Any:
     """A module of the device's package `gadgetkeeper`."""
-    for folder in map(str, _FOLDERS):
-        if folder not in sys.path:
-            sys.path.append(folder)
+    paths.make_importable()
     return importlib.import_module(f"gadgetkeeper.{name}")
 
 

@@ -1,6 +1,6 @@
 """What `make status` prints: a board's own facts, in words."""
 
-from host_tests.shims import otadata
+from tools.twin import otadata
 
 _STATES = {
     otadata.NEW: "NEW: gets its one boot at the next reset",

@@ -1,5 +1,4 @@
-"""The twin: a virtual ESP32 that runs the agent. One flash image file, and nothing else that outlives a reset."""
+"""The twin: a virtual ESP32 that runs the device's code. One flash image file, and nothing else that outlives a reset.
 
-from tools.twin.device import RUNTIMES, Result, Twin, TwinError
-
-__all__ = ["RUNTIMES", "Result", "Twin", "TwinError"]
+`chip/` is what the device's code imports by bare name. The VM imports this package, too: it imports nothing.
+"""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tools import agent, factory, firmware
 from tools.arguments import count
-from tools.twin import RUNTIMES, Twin, TwinError
-from tools.twin.device import VM, WORLD
+from tools.twin.device import RUNTIMES, WORLD, Twin, TwinError
+from tools.twin.paths import VM
 
 WIFI = [list(network) for network in WORLD["wifi"].items()]
 _DONE = re.compile(r"^in step with version .*^\S+ C reported\n", re.MULTILINE | re.DOTALL)

@@ -1,7 +1,7 @@
 """The boot loader of the virtual ESP32: what ESP-IDF's does at every reset, on the same counted flash."""
 
-from host_tests.shims import image, otadata, partitions
-from host_tests.shims.flash import Flash
+from tools.twin import image, otadata, partitions
+from tools.twin.flash import Flash
 
 
 class NothingToBoot(Exception):

@@ -16,20 +16,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from host_tests.shims import otadata, partitions
-from host_tests.shims.flash import Flash
-from tools.twin import bootloader
+from tools.twin import bootloader, otadata, partitions
 from tools.twin.files import read_files
+from tools.twin.flash import Flash
+from tools.twin.paths import VM
 
-SHIMS = Path(__file__).resolve().parents[2] / "host_tests" / "shims"
-VM = Path(sys.executable).parent / "micropython"
+STARTERS = Path(__file__).resolve().parent
 
 RUNTIMES = ("vm", "cpython")
 HEAP = "160wK"
 """Python heap of the VM: 160 K machine words hold what an ESP32's 164 KB do, whose words are half as long."""
 
-WORLD = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
+WORLD: dict[str, Any] = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "chip": 40.0, "firmware": {}}
 """The world around the chip. "firmware" says how images behave: {SHA-256: {"size_bytes": ..., "does": ...}}, "hang",
 "crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
@@ -140,8 +140,8 @@ class Twin:
 
     def _command(self) -> list[str]:
         if self.runtime == "vm":
-            return [str(VM), "-X", f"heapsize={HEAP}", str(SHIMS / "vm_main.py")]
-        return [sys.executable, "-u", str(SHIMS / "cpython_main.py")]
+            return [str(VM), "-X", f"heapsize={HEAP}", str(STARTERS / "vm_main.py")]
+        return [sys.executable, "-u", str(STARTERS / "cpython_main.py")]
 
     def _environment(self, control_fd: int, label: str, cause: str, repl: str | None = None) -> dict[str, str]:
         world = {**self.world, "reset_cause": cause, "behaviour": self._behaviour(label), "cut": self._cut_now}
@@ -169,7 +169,8 @@ class Twin:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()
-            program.stdout.close()
+            if program.stdout:
+                program.stdout.close()
             os.close(control)
 
     def _listen(self, program, control: int, deadline: float, hear: Callable, done: Callable[[], bool]) -> str:

@@ -2,8 +2,8 @@
 
 from littlefs import LittleFS
 
-from host_tests.shims import partitions
-from host_tests.shims.flash import Flash
+from tools.twin import partitions
+from tools.twin.flash import Flash
 
 
 def mounted(flash: Flash) -> tuple[LittleFS, int]:

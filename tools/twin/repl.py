@@ -20,10 +20,12 @@ import threading
 import time
 import tty
 from pathlib import Path
+from typing import Any
 
 from tools import factory, firmware
 from tools.twin import bootloader
-from tools.twin.device import HEAP, SHIMS, VM, Twin, TwinError
+from tools.twin.device import HEAP, STARTERS, Twin, TwinError
+from tools.twin.paths import VM
 
 _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
 _CHUNK_BYTES = 4096
@@ -48,7 +50,7 @@ class Repl:
         os.set_blocking(self._uart, False)
         self._client: socket.socket | None = None
         self._stopped = threading.Event()
-        self._vm: _Vm | None = None
+        self._vm: Any = None  # the `_Vm` of the last reset; none before `serve`
         self._raw = False
         self._pending = b""  # from the client, not yet with the VM
         self._asked_at: float | None = None  # when Ctrl-C came that a program has not had yet
@@ -153,6 +155,7 @@ class Repl:
             self._vm.close()
 
     def _receive(self) -> None:
+        assert self._client
         try:
             data = self._client.recv(_CHUNK_BYTES)
         except OSError:
@@ -231,7 +234,7 @@ class _Vm:
         os.set_blocking(self.terminal, False)
         self.control, control_end = os.pipe()
         self._process = subprocess.Popen(
-            [str(VM), "-X", f"heapsize={HEAP}", "-i", str(SHIMS / "vm_main.py")],
+            [str(VM), "-X", f"heapsize={HEAP}", "-i", str(STARTERS / "vm_main.py")],
             env=twin._environment(control_end, label, cause, repl=mode),
             stdin=self._slave,
             stdout=self._slave,

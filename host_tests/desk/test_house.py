@@ -1,0 +1,94 @@
+"""The house's rules, by its imports: who may know whom. Without them a change in one room breaks another unseen."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tools.twin.paths import ROOT
+
+DEVICE = ROOT / "device"
+ROOMS = ("main", "thermometer", "agent", "gadgetkeeper", "ota", "net", "board")
+"""An import within device/ may go down this list, or stay in its room; never up. What is in no room, all may import."""
+
+has_rooms = pytest.mark.skipif(
+    not all((DEVICE / name).is_dir() for name in ("agent", "gadgetkeeper", "ota", "net")),
+    reason="device/ is not divided into rooms yet",
+)
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """All modules that a file names in imports, wherever they stand, and in `run("module", ...)` or `__import__`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
+            module = ".".join(filter(None, (package, node.module)))
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("run", "__import__"):
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                found.add(first.value)
+    return found
+
+
+def room(module: str) -> str | None:
+    """The device's room that a module, named as on the board, belongs to."""
+    first = module.partition(".")[0]
+    return first if first in ROOMS else None
+
+
+def test_tools_never_import_tests():
+    for path in files("tools"):
+        assert not [name for name in imports(path) if name.partition(".")[0] == "host_tests"], path
+
+
+def test_device_knows_nothing_of_the_desk():
+    for path in [*files("device"), ROOT / "boot.py"]:
+        assert not [name for name in imports(path) if name.partition(".")[0] in ("tools", "host_tests")], path
+
+
+def test_what_a_board_has_goes_by_its_bare_name():
+    """Imported under a second name it would be a second module, with a chip of its own."""
+    for path in files("tools", "host_tests"):
+        assert not [name for name in imports(path) if name.startswith("tools.twin.chip")], path
+
+
+@has_rooms
+def test_import_on_the_device_never_goes_up():
+    up = []
+    for path in files("device"):
+        own = room(".".join(path.relative_to(DEVICE).with_suffix("").parts))
+        for name in imports(path):
+            theirs = room(name)
+            if theirs is not None and (own is None or ROOMS.index(theirs) < ROOMS.index(own)):
+                up.append(f"{path.relative_to(DEVICE)} imports {name}")
+    assert not up
+
+
+def test_no_circle_within_a_room_of_the_device():
+    graph = {}
+    for path in files("device"):
+        parts = path.relative_to(DEVICE).with_suffix("").parts
+        graph[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = imports(path)
+    open_, done = [], set()
+
+    def visit(name: str) -> None:
+        assert name not in open_, " -> ".join([*open_[open_.index(name) :], name])
+        if name in done:
+            return
+        open_.append(name)
+        for other in sorted(graph[name] & graph.keys()):
+            # A package that its own module imports is loaded already; importing a part of itself is how it is made.
+            if other != name and not name.startswith(f"{other}."):
+                visit(other)
+        done.add(open_.pop())
+
+    for name in sorted(graph):
+        visit(name)

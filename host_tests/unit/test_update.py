@@ -1,0 +1,826 @@
+"""The update as a transaction: what is on flash decides, whatever was interrupted before."""
+
+import hashlib
+import struct
+
+import gadgetkeeper.api
+import gadgetkeeper.store
+from gadgetkeeper import files, firmware, steps
+from gadgetkeeper.errors import AgentError, FinalError, RetryableError
+from gadgetkeeper.install import arm, place
+from gadgetkeeper.slots import Slots
+from gadgetkeeper.store import keep
+from gadgetkeeper.update import prove, settle
+
+from host_tests.fakes.firmware import Api, RangeServer
+from host_tests.unit.expect import raises
+from tools.proof import scratch
+from tools.proof.reply import Reply, as_string
+from tools.twin import hardware, otadata
+from tools.twin.image import make_image
+from tools.twin.small_chip import SLOT_BYTES, power_on, reboot_into, roll_back
+
+V1, V2, V3 = "1" * 32, "2" * 32, "3" * 32
+NEW = make_image(2)
+
+
+class NoApi:
+    """A server that knows no version of this device."""
+
+    @staticmethod
+    def current_version():
+        return None
+
+
+class Board:
+    """A device with version 1 installed; `start` is what each power-on begins with."""
+
+    def __init__(self, image=None):
+        self.Partition = power_on(image=image)
+        self.root = scratch.folder()
+        self.revision = 301
+        self.start()
+        keep(self.state, versionId=V1, confirmed=True, **self.runs)
+
+    def start(self):
+        gadgetkeeper.store.root = self.root
+        self.state = files.record()
+        self.slots = Slots(self.Partition)
+        self.runs, self.on_trial, self.resume = settle(self.state, self.Partition)
+        return self
+
+    def chip_revision(self):
+        return self.revision
+
+    def installed(self):
+        return steps.look_up_installed(NoApi, self.state, self.runs, self.on_trial)
+
+    def prove(self):
+        prove(self.state, self.Partition)
+
+    def has_given_up(self, version):
+        return self.state.get("quarantined") == version
+
+    def install(self, api, version=V2, keys=()):
+        """One round, from the start to the armed slot; gives what the console was told."""
+        self.start()
+        return self.bring(api, version, keys)
+
+    def bring(self, api, version=V2, keys=()):
+        """The round's rest."""
+        notes = []
+        if isinstance(api, RangeServer):
+            api = gadgetkeeper.api.Api("http://server", api, self.state)
+        replies = steps.ask_for_firmware(api, self.state, version, self.resume)
+        others = firmware.board, firmware.step, firmware.bar
+        firmware.board = self
+        firmware.step = lambda number, text, *values: notes.append(text.format(*values))
+        firmware.bar = lambda *values: None
+        try:
+            firmware.install(replies, keys, self.state, version, "x")
+        finally:
+            firmware.board, firmware.step, firmware.bar = others
+        return [note[11:] for note in notes if "signature" not in note and "checked" not in note]
+
+    def feed(self):
+        """The watchdog has nothing to do here."""
+
+    def saved(self):
+        """The record as it lies on flash."""
+        return files.record()
+
+    def slot(self, label="ota_1"):
+        return self.Partition(label)
+
+
+def raw(image=NEW, **how):
+    return Api(lambda: Reply(image, kind="application/octet-stream", **how))
+
+
+def read(slot, size):
+    data = bytearray(size)
+    slot.readblocks(0, data, 0)
+    return bytes(data)
+
+
+def rehash(body):
+    return body + hashlib.sha256(body).digest()
+
+
+def segment_2(image, length):
+    """The image with another length in its second segment's header."""
+    at = 24 + 8 + 256 + 4
+    return rehash(image[:at] + struct.pack("<I", length) + image[at + 4 : -32])
+
+
+def test_every_form_reaches_the_free_slot_and_arms_it():
+    for make in (
+        lambda: Reply(NEW, kind="application/octet-stream"),
+        lambda: Reply(as_string(NEW)),
+        lambda: Reply(b'{"name": "2", "firmware": ' + as_string(NEW) + b"}"),
+        lambda: Reply(NEW, kind="application/octet-stream", length=False, bounded=False),
+    ):
+        board = Board()
+        board.install(Api(make))
+        assert read(board.slot(), len(NEW)) == NEW
+        assert board.slots.chosen().info()[4] == "ota_1"
+        assert board.slots.state(board.slot()) == otadata.NEW
+        assert board.saved()["versionId"] == V1
+
+
+def test_no_sector_is_erased_twice_and_none_beyond_the_image():
+    board = Board()
+    erased = []
+    update = board.start()
+    hardware.flash.on_operation = lambda number, kind, address, size: (
+        erased.append(address) if kind == "erase" else None
+    )
+    update.bring(raw())
+    slot = [address for address in erased if address >= 0x20000]
+    assert slot == [0x20000 + 4096 * block for block in range((len(NEW) + 4095) // 4096)], slot
+
+
+def test_intent_is_on_flash_before_the_first_erase():
+    board = Board()
+    update = board.start()
+    seen = []
+
+    def watch(number, kind, address, size):
+        if address >= 0x20000 and not seen:
+            seen.append(board.saved()["update"])
+
+    hardware.flash.on_operation = watch
+    update.bring(raw())
+    assert seen[0]["versionId"] == V2 and seen[0]["phase"] == "download", seen
+
+
+def test_stored_id_changes_only_after_the_trial():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    update = board.start()
+    assert update.on_trial and update.installed() == V2
+    assert board.saved()["versionId"] == V1
+    update.prove()
+    state = board.saved()
+    assert state["versionId"] == V2 and state["slot"] == "ota_1" and "update" not in state and not state["confirmed"]
+    assert otadata.read_records(hardware.flash, 0xD000)[1][1] == otadata.VALID
+
+
+def test_cut_between_mark_and_record_is_settled_from_flash():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start()
+    board.slots.mark_valid()
+    assert board.start().installed() == V2
+    assert board.saved()["versionId"] == V2
+
+
+def test_trial_without_a_record_never_borrows_the_servers_old_version():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.root = scratch.folder()
+    update = board.start()
+    update.prove()
+    assert update.installed() is None and "image" in update.state
+    assert "image" in board.start().state
+
+
+def test_on_trial_the_other_slot_is_not_written():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    before = read(board.slot("ota_0"), SLOT_BYTES)
+    try:
+        board.install(raw(make_image(3)), V3)
+    except RuntimeError:
+        assert read(board.slot("ota_0"), SLOT_BYTES) == before, "the way back was overwritten"
+        return
+    raise AssertionError("nobody has said that it cannot be done")
+
+
+def test_rolled_back_firmware_is_tried_again_without_a_download_then_given_up():
+    board = Board()
+    api = raw()
+    for attempt in range(3):
+        update = board.start()
+        assert update.installed() == V1 and not update.has_given_up(V2), attempt
+        update.bring(api)
+        reboot_into("ota_1")
+        assert board.start().on_trial
+        roll_back()
+    assert api.asked == 1
+    update = board.start()
+    assert update.has_given_up(V2) and board.start().has_given_up(V2)
+    assert not board.start().has_given_up(V3)
+
+
+def test_slot_damaged_after_rollback_is_downloaded_again():
+    board = Board()
+    api = raw()
+    board.install(api)
+    reboot_into("ota_1")
+    roll_back()
+    board.slot().writeblocks(1, bytes(4096))
+    raises(RetryableError, "wrong_hash", board.install, api)
+    board.install(api)
+    assert api.asked == 2 and read(board.slot(), len(NEW)) == NEW
+
+
+def test_another_target_starts_with_a_clean_record():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    roll_back()
+    other = make_image(3)
+    board.install(raw(other), V3)
+    assert read(board.slot(), len(other)) == other
+    assert board.saved()["update"]["versionId"] == V3
+    assert board.saved()["update"]["attempts"] == 1
+
+
+def test_bad_images_erase_nothing_and_are_given_up():
+    for code, image in (
+        ("not_an_image", b"<html>"),
+        ("not_an_image", b"\x7f" + NEW[1:]),
+        ("bad_segments", make_image(2, segments=0)),
+        ("bad_segments", make_image(2, segments=17)),
+        ("wrong_chip", make_image(2, chip_id=9)),
+        ("not_an_app", make_image(2, magic=0)),
+        ("no_hash", make_image(2, hashed=0)),
+        ("newer_chip", make_image(2, revision=302)),
+        ("image_too_big", NEW[:28] + b"\xfc\xff\xff\xff" + NEW[32:]),
+        ("image_too_big", make_image(2, size_bytes=SLOT_BYTES)),
+    ):
+        board = Board()
+        update = board.start()
+        operations = hardware.flash.operations
+        raises(FinalError, code, update.bring, raw(image))
+        assert hardware.flash.operations == operations, code
+        assert board.start().has_given_up(V2), code
+        assert board.start().installed() == V1
+
+
+def test_body_cut_in_its_head_is_no_verdict_on_the_firmware():
+    # Without a length, only the content tells that the connection has broken off.
+    for size in (0, 1, 100, 287):
+        board = Board()
+        update = board.start()
+        raises(RetryableError, "truncated", update.bring, raw(NEW[:size], length=False, bounded=False))
+        assert hardware.flash.read(0x20000, 4096) == b"\xff" * 4096
+        assert not board.start().has_given_up(V2)
+        board.install(raw())
+
+
+def test_record_of_another_slot_never_lends_its_version_to_the_image_found_there():
+    # Version 3 was armed in ota_0; then the board was flashed by cable. Version 2 is still in ota_1.
+    board = Board()
+    board.install(raw(make_image(3)), V3)
+    reboot_into("ota_1")
+    roll_back()
+    board.start()
+    state = board.saved()
+    keep(board.state, update=dict(state["update"], slot="ota_0"))
+    hardware.flash.erase(0x20000)
+    hardware.flash.program(0x20000, NEW[:4096])
+    for sector in (1, 2):
+        hardware.flash.erase(0x20000 + sector * 4096)
+        hardware.flash.program(0x20000 + sector * 4096, NEW[sector * 4096 :][:4096])
+    api = raw(make_image(3))
+    raises(RetryableError, "wrong_hash", board.install, api, V3)
+    assert board.slots.chosen().info()[4] == "ota_0"
+    board.install(api, V3)
+    assert read(board.slot(), len(NEW)) == make_image(3)
+
+
+def test_record_of_another_partition_table_does_not_stop_the_agent():
+    for update in (
+        {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "armed", "image": "a"},
+        {"versionId": V2, "slot": "app9", "attempts": 0, "phase": "download", "image": "a", "etag": '"e"', "size": 9},
+        {"versionId": V2, "slot": "vfs", "attempts": 0, "phase": "rolled back", "image": "a"},
+    ):
+        board = Board()
+        keep(board.state, update=update)
+        for _ in range(2):
+            try:
+                board.install(raw())
+                break
+            except RetryableError:
+                pass
+        assert read(board.slot(), len(NEW)) == NEW, update
+
+
+def test_record_of_a_larger_firmware_than_the_slot_holds_does_not_stop_the_agent():
+    board = Board()
+    board.slot().writeblocks(0, bytes(SLOT_BYTES))
+    image = board.start().runs["image"]
+    board.slot().writeblocks(0, make_image(1)[:4096])
+    update = {"versionId": V2, "slot": "ota_1", "attempts": 0, "phase": "download"}
+    keep(board.state, update=dict(update, image=image, etag='"e"', size=10**8))
+    board.install(raw())
+    assert read(board.slot(), len(NEW)) == NEW
+
+
+def test_image_too_big_without_a_length_stops_at_the_slots_end():
+    board = Board()
+    api = raw(make_image(2, size_bytes=SLOT_BYTES), length=False, bounded=False)
+    raises(FinalError, "image_too_big", board.install, api)
+    assert board.slots.chosen().info()[4] == "ota_0"
+
+
+def test_damaged_images_are_never_armed_and_given_up_after_three_downloads():
+    flipped = NEW[:5000] + bytes([NEW[5000] ^ 1]) + NEW[5001:]
+    for code, image in (
+        ("wrong_hash", flipped),
+        ("truncated", NEW[:8000]),
+        ("wrong_length", NEW + bytes(16)),
+        ("truncated", NEW[:-1]),
+        ("bad_segment", segment_2(NEW, 8998)),
+        ("truncated", segment_2(NEW, 0x7FFFFFFC)),
+    ):
+        board = Board()
+        for attempt in (1, 2, 3):
+            assert not board.start().has_given_up(V2)
+            raises(RetryableError, code, board.install, raw(image))
+            assert board.slots.chosen().info()[4] == "ota_0", code
+            verdict = board.saved()["verdict"]
+            assert verdict == {"phase": "download", "versionId": V2, "attempt": attempt, "code": code}, verdict
+        assert board.start().has_given_up(V2)
+        verdict = board.saved()["verdict"]
+        assert verdict == {"phase": "given up", "versionId": V2, "attempt": 3, "code": code}, verdict
+
+
+def test_wrong_checksum_under_a_fitting_hash_is_refused_by_the_chip():
+    board = Board()
+    raises(FinalError, "refused_by_chip", board.install, raw(rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))))
+    assert board.slots.chosen().info()[4] == "ota_0" and board.start().has_given_up(V2)
+
+
+def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
+    board = Board()
+    reply = Reply(as_string(NEW)[:7000], length=False)
+    raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply))
+    assert reply.closed
+    update = board.start()
+    assert update.installed() == V1 and not update.has_given_up(V2)
+    update.bring(raw())
+    assert read(board.slot(), len(NEW)) == NEW
+
+
+def test_firmware_flashed_by_cable_is_not_claimed_to_be_the_stored_version():
+    board = Board()
+    hardware.flash.erase(0x10000)
+    hardware.flash.program(0x10000, make_image(9)[:4096])
+    update = board.start()
+    assert update.installed() is None and "image" in update.state
+
+
+def test_boot_loader_fallback_does_not_let_an_unchecked_image_boot_as_proven():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    hardware.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, VALID
+    seen = []
+
+    def watch(number, kind, address, size):
+        if address >= 0x20000 and not seen:
+            seen.append(board.slots.chosen().info()[4])
+
+    update = board.start()
+    hardware.flash.on_operation = watch
+    update.bring(raw(make_image(3)), V3)
+    assert seen == ["ota_0"], seen
+    assert board.slots.state(board.slot()) == otadata.NEW
+
+
+def test_mark_after_set_boot_does_not_bless_what_never_ran():
+    board = Board()
+    board.install(raw())
+    raises(AgentError, "not_marked", board.slots.mark_valid)
+    assert board.slots.state(board.slot()) == otadata.NEW
+
+
+def test_mark_after_a_fall_back_does_not_bless_the_slot_that_cannot_be_loaded():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    hardware.running = "ota_0"  # ota_1 could not be loaded; otadata still says ota_1, PENDING_VERIFY
+    raises(AgentError, "not_marked", board.start().slots.mark_valid)
+    assert otadata.read_records(hardware.flash, 0xD000)[1][1] == otadata.PENDING_VERIFY
+
+
+def test_half_overwritten_slot_is_not_trusted_for_its_valid_record():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    reply = Reply(as_string(make_image(3, size_bytes=40000))[:30000], length=False)
+    watched = []
+    hardware.flash.on_operation = lambda number, kind, address, size: watched.append(address)
+    try:
+        raises(RetryableError, "firmware_cut", board.install, Api(lambda: reply), V3)
+    finally:
+        hardware.flash.on_operation = None
+    assert 0x10000 in watched and board.slots.state(board.slot("ota_0")) == otadata.VALID
+    for _ in range(2):
+        board.start()
+        assert board.slots.chosen().info()[4] == "ota_1" and board.installed() == V2
+        assert not board.slots.failed("ota_0") and board.saved()["versionId"] == V2
+    sector = memoryview(bytearray(4096))
+    raises(RetryableError, "wrong_hash", arm, place(board.state, V3, board), None, (), board, sector)
+    assert board.slots.chosen().info()[4] == "ota_1"
+
+
+def test_arming_twice_leaves_the_running_record():
+    board = Board()
+    board.install(raw())
+    before = otadata.read_records(hardware.flash, 0xD000)
+    board.slots.arm(board.slot())
+    assert otadata.read_records(hardware.flash, 0xD000) == before
+
+
+def test_board_without_ota_slots_says_so():
+    partition = power_on()
+    address = 0x8000 + 64  # the table's third entry: ota_1
+    hardware.flash.program(address, bytes(32))
+    raises(AgentError, "no_slots", Slots, partition)
+
+
+def test_same_image_under_another_version_is_an_update_all_the_same():
+    image = make_image(1)
+    board = Board(image)
+    board.install(raw(image))
+    update = board.start()
+    assert update.installed() == V1
+    reboot_into("ota_1")
+    update = board.start()
+    assert update.installed() == V2
+    update.prove()
+    assert board.start().installed() == V2
+
+
+def test_mark_that_does_not_stick_ends_no_trial():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    update = board.start()
+    mark = board.Partition.mark_app_valid_cancel_rollback
+    board.Partition.mark_app_valid_cancel_rollback = lambda: None
+    try:
+        raises(RetryableError, "not_marked", update.prove)
+    finally:
+        board.Partition.mark_app_valid_cancel_rollback = mark
+    assert board.saved()["versionId"] == V1
+
+
+def test_attempt_is_on_flash_before_the_boot_loader_is_told():
+    board = Board()
+    update = board.start()
+    seen = []
+
+    def watch(number, kind, address, size):
+        if 0xD000 <= address < 0xF000 and not seen:
+            seen.append(board.saved()["update"])
+
+    hardware.flash.on_operation = watch
+    update.bring(raw())
+    assert seen[0]["phase"] == "armed" and seen[0]["attempts"] == 1, seen
+
+
+def test_downgrade_below_the_running_secure_version_is_refused():
+    board = Board(make_image(1, secure=5))
+    update = board.start()
+    operations = hardware.flash.operations
+    raises(FinalError, "older_secure_version", update.bring, raw(make_image(2, secure=4)))
+    assert hardware.flash.operations == operations
+    board = Board(make_image(1, secure=5))
+    board.install(raw(make_image(2, secure=5)))
+
+
+def erase_starts(function, *args):
+    """The addresses in the free slot that the call erases."""
+    starts = []
+
+    def watch(number, kind, address, size):
+        if kind == "erase" and address >= 0x20000:
+            starts.append(address - 0x20000)
+
+    hardware.flash.on_operation = watch
+    function(*args)
+    hardware.flash.on_operation = None
+    return starts
+
+
+def test_interrupted_download_goes_on_at_the_last_sector_begun():
+    image = make_image(2, size_bytes=40000)
+    for cut in (4096, 5000, 20000, 39999):
+        board = Board()
+        api = RangeServer(image, cut=cut)
+        raises(RetryableError, "body_cut", board.install, api)
+        notes = board.install(api)
+        begun = cut // 4096  # sectors; what has come of another one is not written
+        assert api.starts == [0, max(begun - 1, 0) * 4096], (cut, api.starts)
+        assert not api.starts[1] or notes == [f"goes on at byte {api.starts[1]}"], notes
+        assert read(board.slot(), len(image)) == image
+        assert board.slots.chosen().info()[4] == "ota_1"
+
+
+def test_uninterrupted_download_with_ranges_erases_each_sector_once_and_none_beyond():
+    for size in (40000, 11944):  # the second ends with a sector
+        image = make_image(2, size_bytes=size)
+        board = Board()
+        starts = erase_starts(board.install, RangeServer(image))
+        assert starts == [4096 * block for block in range((len(image) + 4095) // 4096)], starts
+    assert len(image) % 4096 == 0
+
+
+def test_changed_file_starts_over_and_nothing_old_is_left_in_it():
+    old, new = make_image(2, size_bytes=40000), make_image(3, size_bytes=30000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeServer(old, cut=20000))
+    api = RangeServer(new, etag='"two"')
+    notes = board.install(api)
+    assert len(api.starts) == 1 and notes == ["starts over: the server does not offer the rest of it"], notes
+    assert read(board.slot(), len(new)) == new
+
+
+def test_server_without_ranges_starts_over():
+    image = make_image(2, size_bytes=40000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+    assert board.install(raw(image)) == ["starts over: the server does not offer the rest of it"]
+    assert read(board.slot(), len(image)) == image
+
+
+def test_range_that_is_refused_or_not_the_one_asked_for_starts_over():
+    image = make_image(2, size_bytes=40000)
+
+    def refuse(reply, start):
+        reply.status_code = 416
+
+    def give_another(reply, start):
+        reply.status_code = 206
+        reply.headers["content-range"] = "bytes 0-99/100"
+
+    for ranges in (refuse, give_another):
+        board = Board()
+        raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+        api = RangeServer(image, ranges=ranges)
+        board.install(api)
+        assert api.starts[1:] == [0], api.starts
+        assert read(board.slot(), len(image)) == image
+
+
+def test_part_of_a_file_that_nobody_asked_for_is_not_written():
+    board = Board()
+    api = RangeServer(make_image(2, size_bytes=40000))
+    api.request = lambda *call, **more: partial(api)
+    raises(FinalError, "refused", board.install, api)
+    assert read(board.slot(), 64) == b"\xff" * 64 and "update" not in board.saved()
+
+
+def partial(api):
+    reply = Reply(api.image, kind="application/octet-stream")
+    api._range(reply, 4096)
+    return reply
+
+
+def test_heap_without_a_sector_in_one_piece_is_enough():
+    image = make_image(2, size_bytes=40000)
+    whole, firmware._scratch = firmware._scratch, lambda: memoryview(bytearray(2048))
+    try:
+        for again in (firmware._scratch, whole):
+            board = Board()
+            raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=19000))
+            firmware._scratch = again
+            api = RangeServer(image)
+            starts = erase_starts(board.install, api)
+            assert api.starts == [4 * 4096] and starts == [4096 * block for block in range(4, 10)], (api.starts, starts)
+            assert read(board.slot(), len(image)) == image
+            assert board.slots.chosen().info()[4] == "ota_1"
+    finally:
+        firmware._scratch = whole
+
+
+def test_what_was_written_before_is_hashed_not_believed():
+    image = make_image(2, size_bytes=40000)
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+    board.slot().writeblocks(1, bytes(100), 50)
+    raises(RetryableError, "wrong_hash", board.install, RangeServer(image))
+    assert board.slots.chosen().info()[4] == "ota_0"
+    api = RangeServer(image)
+    board.install(api)
+    assert api.starts == [0]
+
+
+def test_old_image_in_the_slot_is_not_taken_for_a_beginning():
+    # Power fails after the intent and before the first erase.
+    image = make_image(2, size_bytes=40000)
+    board = Board()
+    hardware.flash.program(0x20000, make_image(7, size_bytes=40000))
+
+    def cut(number, kind, address, size):
+        if address >= 0x20000:
+            raise hardware.PowerLoss
+
+    hardware.flash.on_operation = cut
+    try:
+        board.install(RangeServer(image))
+        raise AssertionError("no cut")
+    except hardware.PowerLoss:
+        hardware.flash.on_operation = None
+    assert board.saved()["update"]["etag"] == '"one"'
+    api = RangeServer(image)
+    board.install(api)
+    assert api.starts == [0] and read(board.slot(), len(image)) == image
+
+
+def test_blank_sectors_inside_an_image_only_cost_a_longer_rest():
+    first = make_image(2, size_bytes=8000)[:8192]
+    body = first[:4096] + b"\xff" * 12288 + bytes(8192)
+    image = segment_2(body + bytes(32), len(body) - 296 - 16)
+    checksum = 0xEF
+    for byte in image[32:288] + image[296:-48]:
+        checksum ^= byte
+    image = rehash(image[:-33] + bytes([checksum]))
+    board = Board()
+    raises(RetryableError, "body_cut", board.install, RangeServer(image, cut=20000))
+    api = RangeServer(image)
+    board.install(api)
+    assert api.starts == [0] and read(board.slot(), len(image)) == image
+
+
+def test_weak_or_foreign_etag_is_not_kept():
+    for etag in ('W/"one"', "one", '"' + "x" * 200 + '"', '"a\tb"'):
+        board = Board()
+        raises(
+            RetryableError,
+            "body_cut",
+            board.install,
+            RangeServer(make_image(2, 40000), etag=etag, cut=20000),
+        )
+        assert "etag" not in board.saved()["update"], etag
+
+
+def test_server_learns_of_every_failed_trial_and_of_the_good_end():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    roll_back()
+    board.start()
+    verdict = board.saved()["verdict"]
+    assert verdict == {"phase": "trial", "versionId": V2, "attempt": 1, "code": "rolled_back"}, verdict
+    before = hardware.flash.operations
+    board.start()
+    assert hardware.flash.operations == before
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    verdict = board.saved()["verdict"]
+    assert verdict == {"phase": "installed", "versionId": V2, "attempt": 2, "code": None}, verdict
+
+
+def test_flash_that_fails_is_said_and_may_be_tried_again():
+    board = Board()
+    update = board.start()
+
+    def fail(number, kind, address, size):
+        if address >= 0x20000:
+            raise OSError(5)
+
+    hardware.flash.on_operation = fail
+    raises(RetryableError, "flash_failed", update.bring, raw())
+    hardware.flash.on_operation = None
+    board.install(raw())
+
+
+def test_intent_is_not_on_flash_before_the_head_is_judged():
+    board = Board()
+    seen = []
+
+    class Watched(board.Partition):
+        def readblocks(self, block, buffer, offset=0):
+            if len(buffer) == 40:  # the gate's look at the running firmware
+                seen.append(board.saved())
+            super().readblocks(block, buffer, offset)
+
+    board.Partition = Watched
+    raises(FinalError, "wrong_chip", board.install, raw(make_image(2, chip_id=9)))
+    assert len(seen) == 1 and "update" not in seen[0], seen
+
+
+def test_verdict_that_the_server_has_not_heard_is_reported_again():
+    class Deaf:
+        @staticmethod
+        def write_property(property_id, value):
+            raise error
+
+    board = Board()
+    settings = {"status_property": "status"}
+    for error, left in ((RetryableError("no_answer"), True), (FinalError("no_property"), False)):
+        keep(board.state, verdict={"phase": "installed", "versionId": V1})
+        steps.report(Deaf, settings, board.state)
+        assert ("verdict" in board.saved()) == left, error
+
+
+def test_trial_without_a_record_does_not_ask_the_server_what_it_is():
+    class Old:
+        @staticmethod
+        def current_version():
+            return V1
+
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.root = scratch.folder()
+    board.start()
+    assert board.on_trial
+    assert steps.look_up_installed(Old, board.state, board.runs, board.on_trial) is None
+
+
+def test_trial_ends_only_when_the_firmware_can_measure_and_then_the_watchdog_is_fed():
+    class Dog:
+        fed = 0
+
+        def feed(self):
+            self.fed += 1
+
+    import board as real_board
+
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start()
+    real_board.watchdog, real_board._trial_over = dog, _ = Dog(), False
+    kept = real_board.sensor_celsius
+
+    def broken(pin):
+        raise OSError(5)
+
+    try:
+        real_board.sensor_celsius = broken
+        raises(RetryableError, "sensor", steps.prove, {"onewire_pin": 4}, board.state)
+        real_board.feed()
+        assert board.start().on_trial and not dog.fed
+        real_board.sensor_celsius = lambda pin: 21.5
+        steps.prove({"onewire_pin": 4}, board.state)
+        real_board.feed()
+        assert not board.start().on_trial and dog.fed
+    finally:
+        real_board.sensor_celsius, real_board.watchdog, real_board._trial_over = kept, None, False
+
+
+def test_after_a_fall_back_the_running_firmware_is_held_for_good():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    board.start().prove()
+    hardware.running = "ota_0"  # ota_1 could not be loaded
+    board.start().slots.free()
+    assert board.slots.chosen().info()[4] == "ota_0" and board.slots.state(board.slot("ota_0")) == otadata.VALID
+
+
+def test_other_image_in_the_armed_slot_is_not_taken_for_the_new_version():
+    board = Board()
+    board.install(raw())
+    reboot_into("ota_1")
+    hardware.running = "ota_0"
+    board.slot().writeblocks(0, make_image(9)[:4096])  # by cable
+    hardware.running = "ota_1"
+    assert board.start().installed() is None
+
+
+def test_record_that_could_not_be_written_is_written_by_the_next_round():
+    board = Board()
+    gadgetkeeper.store.root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: keep(board.state, apiKey="new"))
+    gadgetkeeper.store.root = board.root
+    settle(board.state, board.Partition)
+    assert board.saved()["apiKey"] == "new"
+
+
+def test_running_firmware_that_is_put_on_trial_keeps_its_versions_id():
+    # The boot loader has fallen back to ota_0; holding that was cut between set_boot and the mark.
+    board = Board()
+    otadata.write_record(hardware.flash, 0xD000, 1, 2, otadata.VALID)
+    board.slots.running.set_boot()
+    sequence, state, _ = otadata.read_records(hardware.flash, 0xD000)[0]
+    assert state == otadata.NEW
+    otadata.write_record(hardware.flash, 0xD000, 0, sequence, otadata.PENDING_VERIFY)
+    board.start()
+    assert board.on_trial and board.installed() == V1
+    board.prove()
+    assert board.start().installed() == V1
+
+
+def test_record_that_could_not_be_written_is_written_when_nothing_else_has_changed():
+    board = Board()
+    gadgetkeeper.store.root = board.root + "none/"
+    raises(RetryableError, "state_not_saved", lambda: keep(board.state, renamed=True))
+    gadgetkeeper.store.root = board.root
+    keep(board.state, renamed=True)
+    assert board.saved()["renamed"] is True

@@ -1,1 +1,0 @@
-"""`python -m tools.fuzz`: generated input for all that the agent reads; it may raise its own errors only."""

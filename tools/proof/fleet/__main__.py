@@ -1,0 +1,112 @@
+"""`python -m tools.proof.fleet`: many thermometers come back at the same second against one server that first refuses.
+
+The agent's own main loop, once per device, on virtual time (see simulation.py); with its jitter, and without.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tools.proof.fleet import picture
+from tools.proof.fleet.simulation import Fleet, Outcome, Server
+from tools.twin.paths import ROOT
+
+_LIMIT_S = 3600
+_DEVICES_MAX = 10_000
+
+
+def main() -> int:
+    options = _parse()
+    console = Console()
+    fleet = Fleet(options.device)
+    capacity = options.capacity or max(options.n // 20, 2)
+    outcomes: dict[str, Outcome] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        for title, jitter in (("with jitter", True), ("without jitter", False)):
+            task = progress.add_task(f"{title}: in step", total=options.n)
+            outcomes[title] = fleet.run(
+                options.n,
+                Server(capacity),
+                options.seed,
+                jitter,
+                _LIMIT_S,
+                partial(_advance, progress, task),
+            )
+    _print_table(console, outcomes)
+    server = Server(capacity)
+    console.print(
+        f"{options.n} thermometers, seed {options.seed}; the server refuses connections for {server.opens_s} s, "
+        f"answers 503 until {server.recovers_s} s, then serves {capacity} requests per second",
+        highlight=False,
+    )
+    if options.picture:
+        picture.draw(options.picture, outcomes)
+        console.print(f"drawn: {options.picture}", highlight=False)
+    missing = options.n - len(outcomes["with jitter"].in_step_s)
+    if missing:
+        console.print(f"{missing} thermometers never came in step", highlight=False)
+    return 1 if missing else 0
+
+
+def _advance(progress: Progress, task: TaskID, count: int) -> None:
+    progress.update(task, completed=count)
+
+
+def _print_table(console: Console, outcomes: dict[str, Outcome]) -> None:
+    table = Table("", *outcomes)
+    for cells in zip(*map(_figures, outcomes.values()), strict=True):
+        table.add_row(cells[0][0], *(value for _, value in cells))
+    console.print(table)
+
+
+def _figures(outcome: Outcome) -> list[tuple[str, str]]:
+    """What the table says about a run."""
+    server = outcome.server
+    seconds = set(server.served) | set(server.refused)
+    refused = sum(server.refused.values())
+    requests = sum(server.served.values()) + refused
+    peak = max(server.served.get(second, 0) + server.refused.get(second, 0) for second in seconds)
+    average = requests / max(outcome.ended_s, 1)
+    almost_s = outcome.share_s(0.99)
+    return [
+        ("in step", f"{len(outcome.in_step_s)} of {outcome.devices}"),
+        ("99 % in step after", picture.minutes_text(almost_s) if almost_s is not None else "never"),
+        ("watched for", picture.minutes_text(outcome.ended_s)),
+        ("requests", str(requests)),
+        ("of these refused", f"{refused * 100 // requests} %"),
+        ("requests per second, average", f"{average:.1f}"),
+        ("requests per second, peak", str(peak)),
+        ("peak / average", f"{peak / average:.0f}"),
+    ]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"fleet: {message}\n")
+
+
+def _parse() -> argparse.Namespace:
+    parser = _Parser(prog="python -m tools.proof.fleet", description=__doc__)
+    parser.add_argument("--n", type=int, default=1000, metavar="N", help="thermometers (1000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the agents' random numbers (1)")
+    parser.add_argument("--capacity", type=int, metavar="N", help="requests per second the server can take (N / 20)")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the requests over time")
+    parser.add_argument("--device", type=Path, default=ROOT / "device", help="the agent's files")
+    options = parser.parse_args()
+    if not 1 <= options.n <= _DEVICES_MAX:
+        parser.error(f"--n {options.n} is not within 1 and {_DEVICES_MAX}")
+    if options.capacity is not None and options.capacity < 1:
+        parser.error(f"--capacity {options.capacity} is not at least 1")
+    if not (options.device / "main.py").is_file():
+        parser.error(f"--device {options.device} holds no main.py")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`python -m tools.proof.fuzz`: generated input for all that the agent reads; it may raise its own errors only."""

@@ -1,0 +1,90 @@
+"""The same cuts, sampled, on the real MicroPython VM: real littlefs in C, real sockets, the real server.
+
+Half of the devices run the agent's source, the other half the compiled agent, which is what leaves the factory.
+"""
+
+import random
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.progress import Progress
+
+from tools import agent, factory, firmware, server
+from tools.proof.powercut.sweep import KINDS, Outcome, Setting
+from tools.twin.__main__ import WIFI, is_done
+from tools.twin.device import Twin
+from tools.twin.image import make_image
+
+_OPERATIONS = {1: 47, 2: 21}  # of the boot that downloads 20,000 bytes, and of the trial
+_DEVICES_PER_JOB = 4  # they mostly wait for their sensors
+_TIMEOUT_S = 60
+
+
+def play(progress: Progress, count: int, setting: Setting, jobs: int) -> list[Outcome]:
+    """`count` cuts of the story from factory state to version 2 confirmed, each on a device of its own."""
+    chosen = random.Random(setting.seed)
+    # Numbers past a boot's last operation cut nothing, and do not count.
+    places = [
+        (boot, number, kind) for boot, last in _OPERATIONS.items() for number in range(last) for kind in KINDS[:3]
+    ]
+    chosen.shuffle(places)
+    task = progress.add_task("on the VM", total=count)
+    done: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as folder, server.running(Path(folder) / "server") as running:
+        bench = _Bench(Path(folder), running, setting)
+        with ThreadPoolExecutor(jobs * _DEVICES_PER_JOB) as pool:
+            while places and len(done) < count:
+                size = min(count - len(done), 4 * jobs * _DEVICES_PER_JOB)
+                batch, places = places[:size], places[size:]
+                for outcome in pool.map(bench.play, batch):
+                    if outcome.cuts:
+                        done.append(outcome)
+                        progress.advance(task)
+    return done
+
+
+class _Bench:
+    def __init__(self, folder: Path, running: server.Running, setting: Setting) -> None:
+        self._folder = folder
+        self._running = running
+        self._old = make_image(setting.seed, setting.image_bytes * 5 // 6)
+        self._agents = agent.source_files(), agent.compiled_files()
+        self._image = make_image(setting.seed + 1, setting.image_bytes)
+        new = folder / "new.bin"
+        new.write_bytes(self._image)
+        vendor = running.vendor
+        template = vendor.create_template("Thermometer")
+        self._product = vendor.create_product("Thermometer", template["id"])["id"]
+        self._version = vendor.create_version(template["id"], new)["id"]
+        vendor.set_target(template["id"], self._version)
+
+    def play(self, cut: tuple[int, int, str]) -> Outcome:
+        boot, number, kind = cut
+        serial = f"THERM-{boot}-{number}-{kind}"
+        self._running.vendor.add_serials(self._product, [serial])
+        flash = self._folder / f"{serial}.bin"
+        files = {
+            **self._agents[(number + KINDS.index(kind)) % 2],
+            **factory.own_files(serial, self._running.url, wifi=WIFI, start_spread_s=0),
+        }
+        flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self._old))
+        twin = Twin(flash, "vm", cut=cut)
+        result = twin.power_on(timeout_s=_TIMEOUT_S, until=is_done)
+        reached = "-- power cut:" in result.console
+        problem = self._problem(twin, serial, result.reason)
+        flash.unlink()
+        cuts = ((number, kind),) if reached or problem else ()
+        return Outcome("vm", cuts, result.boots, [], result.console, problem)
+
+    def _problem(self, twin: Twin, serial: str, reason: str) -> str | None:
+        if reason != "until":
+            return f"I1: not in step ({reason})"
+        thing, files, state = self._running.vendor.thing(serial), twin.files(), twin.state()
+        if twin.slot_bytes(state["slot"], len(self._image)) != self._image or state["versionId"] != self._version:
+            return "I2: the record's claim is not in its slot"
+        if (thing["currentVersion"] or {}).get("id") != self._version or thing["name"] != "ThermometerDevice":
+            return "I6: the server does not say so"
+        if files["/serial.txt"].decode().strip() != serial:
+            return "I5: the serial number has changed"
+        return None

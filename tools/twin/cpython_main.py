@@ -1,0 +1,51 @@
+"""Power-on of the virtual chip on CPython: what it needs to know is in TWIN_POWER.
+
+For debugging, coverage, and machines without a wheel of the MicroPython VM. The file system is the same littlefs in the
+same flash file; the agent's `open`, `os` and imports go to it.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+sys.path[0:1] = [str(Path(__file__).parent / "chip"), str(Path(__file__).parents[2])]
+
+import esp32  # noqa: E402
+
+from tools.twin import cpython_files, cpython_time, flash, hardware  # noqa: E402
+
+
+def main():
+    power = json.loads(os.environ["TWIN_POWER"])
+    control = os.fdopen(power["control"], "wb", buffering=0)
+    memory = flash.Flash(open(power["flash"], "r+b", buffering=0))
+    hardware.power_on(memory, power["world"], power["running"], control)
+    cpython_time.install()
+    files = cpython_files.mount(esp32.Partition("vfs"))
+
+    behaviour = hardware.world.get("behaviour")
+    if behaviour == "crash":
+        hardware.reset("panic: the firmware crashed")
+    if behaviour == "offline":
+        hardware.world["wifi"] = {}
+    run(files, "/boot.py")
+    while behaviour == "hang":
+        time.sleep(1)
+    run(files, "/main.py")
+    hardware.tell("ended")
+
+
+def run(files, path):
+    try:
+        files.run(path)
+    except SystemExit:
+        hardware.reset("soft reset")
+    except Exception as error:
+        if not (isinstance(error, OSError) and error.errno == 2 and path == "/boot.py"):
+            traceback.print_exc(file=sys.stdout)
+
+
+main()
