@@ -37,6 +37,8 @@ class Settings:
     # Patches: for so many of the releases that a template's things run (0: none are made)
     patch_bases: int = 8
 
+    silent_after_s: int = 86_400  # a thing not seen for so long is shown as silent
+
     properties_max: int = 32
     value_max_chars: int = 8192
 
