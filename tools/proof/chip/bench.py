@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tools import agent, espressif, factory, firmware, release, server
 from tools.factory.order import make_order
+from tools.factory.personal import new_secrets
 from tools.factory.settings import state_file
 from tools.proof.chip import releases
 from tools.proof.chip.emulator import HOST, SSID, Chip, Emulator, Line
@@ -99,13 +100,15 @@ class Bench:
 
     def write_flash(self, files: dict[str, bytes] | None = None) -> None:
         """Write the factory's flash again, with these files in place of its own."""
-        self.flash.write_bytes(replace(self._order, files={**self._order.files, **(files or {})}).image(SERIAL))
+        self.flash.write_bytes(
+            replace(self._order, files={**self._order.files, **(files or {})}).image(SERIAL, new_secrets())
+        )
 
     def deployed_flash(self) -> bytes:
         """Return the same flash with stock MicroPython, and release 1's files in a folder."""
         stock = replace(self._order.parts, app=self.app)
         files = agent.deployed_files(release.release_files(release.Contents(1), releases.MICROPYTHON))
-        return replace(self._order, parts=stock, files={**self._order.files, **files}).image(SERIAL)
+        return replace(self._order, parts=stock, files={**self._order.files, **files}).image(SERIAL, new_secrets())
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[Chip]:
