@@ -29,7 +29,7 @@ def start(root):
         gc.threshold = lambda size_bytes: None  # type: ignore[attr-defined]
 
     def open_below(path, mode):
-        return open(root + path[1:], mode)  # noqa: SIM115
+        return open(root + path[1:], mode)
 
     names = {"__name__": "__main__", "open": open_below, "mounted": mounts.mounted}
     try:
