@@ -16,7 +16,7 @@ class _Urequests:
 
 def serve(answer):
     """From now on have `answer(method, url, data, headers)` give the responses to all requests."""
-    gadgetkeeper.call.urequests = net.urequests = sys.modules["net.urequests"] = _Urequests(answer)
+    gadgetkeeper.call.urequests = net.urequests = sys.modules["net.urequests"] = _Urequests(answer)  # type: ignore[assignment]
 
 
 def stop():
