@@ -76,7 +76,7 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tmp_path, capsys, tool):
     former = {"/release/ota/gone.py": b"", "/release/gone/gone.mpy": b"", "/release/net/head.mpy.part": b"M\x06"}
-    source = {path: content for path, content in agent.source_files().items() if "/net/" in path}
+    source = {path: content for path, content in agent.deployed_files(agent.source_files()).items() if "/net/" in path}
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), **OWN, **source, **former})
     with repl.running(twin) as board:
         assert deploy(board.url, "--tool", tool) == 0
@@ -124,7 +124,7 @@ def test_source_replaces_the_compiled_agent(tmp_path, capsys):
         assert deploy(board.url, "--source") == 1
         assert "FORCE=1" in capsys.readouterr().err and twin.files() == before
         assert deploy(board.url, "--source", "--force") == 0
-    assert twin.files() == {**agent.source_files(), **OWN}
+    assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
 
 
 @pytest.mark.vm
@@ -199,11 +199,11 @@ def test_a_micropython_without_a_compiler_gets_source(tmp_path, capsys, monkeypa
         raise agent.AgentFilesError(f"there is no compiler for MicroPython {version}")
 
     monkeypatch.setattr(agent, "compiled_files", refuse)
-    twin = make_board(tmp_path / "flash.bin", {**agent.source_files(), **OWN, "/main.py": b""})
+    twin = make_board(tmp_path / "flash.bin", {**agent.deployed_files(agent.source_files()), **OWN, "/main.py": b""})
     with repl.running(twin) as board:
         assert deploy(board.url) == 0
     assert "no compiler for MicroPython" in capsys.readouterr().out
-    assert twin.files() == {**agent.source_files(), **OWN}
+    assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments):
 def test_package_json_lists_the_agents_files():
     assert mip.PACKAGE.read_text() == mip.package(), "make package"
     for target, source in json.loads(mip.package())["urls"]:
-        assert (mip.PACKAGE.parent / source).read_bytes() == agent.source_files()["/" + target]
+        assert (mip.PACKAGE.parent / source).read_bytes() == agent.deployed_files(agent.source_files())["/" + target]
 
 
 @pytest.mark.vm

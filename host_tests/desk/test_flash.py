@@ -47,7 +47,10 @@ def run(tmp_path, capsys):
 def image(tmp_path_factory):
     """The flash image of the first serial number."""
     path = tmp_path_factory.mktemp("image") / "image.bin"
-    files = {**agent.source_files(), **factory.own_files(SERIALS[0], "http://127.0.0.1:1", wifi=[])}
+    files = {
+        **agent.deployed_files(agent.source_files()),
+        **factory.own_files(SERIALS[0], "http://127.0.0.1:1", wifi=[]),
+    }
     path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
     return path
 

@@ -42,7 +42,7 @@ def publish(server, images) -> dict:
 
 def make_flash(path, url: str, ca_pem: bytes) -> None:
     own = factory.own_files(SERIAL, url, wifi=WIFI, ca="/ca.pem")
-    files = {**agent.source_files(), **own, "/ca.pem": ca_pem}
+    files = {**agent.deployed_files(agent.source_files()), **own, "/ca.pem": ca_pem}
     path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
 
 

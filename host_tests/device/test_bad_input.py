@@ -82,7 +82,7 @@ def script():
 
 
 def make_flash(path, files) -> None:
-    everything = {**agent.source_files(), **files}
+    everything = {**agent.deployed_files(agent.source_files()), **files}
     path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), everything))
 
 
