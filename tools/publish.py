@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -27,6 +28,8 @@ from tools.server.commands import UsageError, pick, upload_progress
 
 FOLDER = ROOT / "build" / "publish"
 _MICROPYTHON = "1.27.0"
+_PATCHES_WITHIN_S = 180
+_PATCHES_POLL_S = 0.5
 _SERVER_VARIABLE = "GADGETKEEPER_SERVER"
 _BLOCK_KEY = slice(36, 812)  # modulus, exponent and the two numbers made of them, in a signature block
 _BLOCK_MAGIC = b"\xe7\x02"
@@ -88,6 +91,7 @@ def publish(options: argparse.Namespace) -> None:
                 raise PublishError(f"the next version of {template['name']} is {expected}, not {options.version}")
             _make(options, app, path)
             version = _upload(vendor, template, path, options)
+        _show_downloads(vendor, template, version)
         if options.target:
             vendor.set_target(template["id"], version["id"])
             say(f"target of {template['name']}: version {version['name']}")
@@ -251,6 +255,27 @@ def _upload(vendor: Vendor, template: dict, path: Path, options: argparse.Namesp
             f"not {options.version}; the target is as it was"
         )
     return version
+
+
+def _show_downloads(vendor: Vendor, template: dict, version: dict) -> None:
+    """Say what each kind of device will download, when the server has made its patches; a server without any says
+    nothing. A version becomes the target after that, so that nobody takes the whole of it for want of patience."""
+    deadline_s = time.monotonic() + _PATCHES_WITHIN_S
+    try:
+        downloads = vendor.downloads(template["id"], version["id"])
+        while not all(each["ready"] for each in downloads) and time.monotonic() < deadline_s:
+            time.sleep(_PATCHES_POLL_S)
+            downloads = vendor.downloads(template["id"], version["id"])
+    except VendorError as error:
+        if error.status == 404:
+            return
+        raise
+    say(f"what a device will download of {version['sizeBytes']:,} bytes:")
+    for each in downloads:
+        who = "any other" if each["runs"] is None else f"{each['things']} on version {each['runs']}"
+        late = "" if each["ready"] else ", its patch is not ready yet"
+        say(f"  {who}: {each['sizeBytes']:,} bytes, {each['sizeBytes'] / version['sizeBytes']:.2%}{late}")
+    say("  one that knows no patches: all of it")
 
 
 def _template(vendor: Vendor, wanted: str | None) -> dict:

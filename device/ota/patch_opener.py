@@ -8,7 +8,7 @@ from micropython import const
 
 from .patch_header import check_base, read_header
 
-_PIECE_BYTES = const(512)
+_PIECE_BYTES = const(2048)  # read at once; gone when the patch is followed
 
 
 def open_patch(update, response):

@@ -5,6 +5,7 @@ import hashlib
 import shlex
 import sys
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -291,3 +292,27 @@ def test_somebody_elses_version_at_the_same_moment_does_not_become_the_target(ru
     monkeypatch.setattr(publish.Vendor, "versions", then_another)
     refused(run("--target"), 1, "somebody else has published", "version 2, not 1")
     assert target(running) is None
+
+
+def test_what_each_kind_of_device_will_download_is_told_before_the_version_is_the_target(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "FOLDER", tmp_path / "publish")
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    with server.running(tmp_path / "patching", patch_bases=4) as running:
+        monkeypatch.setenv("GADGETKEEPER_SERVER", running.url)
+        monkeypatch.setenv("GADGETKEEPER_PASSWORD", running.password)
+        vendor = running.vendor
+        template = vendor.create_template("Thermometer")
+        vendor.add_serials(vendor.create_product("Thermometer", template["id"])["id"], ["S1"])
+        assert run(version="1")[0] == 0
+        thing = httpx.put(f"{running.url}/v1/things/activate/S1.json", trust_env=False).json()
+        first = vendor.versions(template["id"])[0]["id"]
+        path = f"{running.url}/v1/things/{thing['thingId']}/versions/{first}.json"
+        httpx.put(path, headers={"X-ApiKey": thing["apiKey"]}, trust_env=False).raise_for_status()
+        status, out, err = run("--target", version="2")
+        assert status == 0, err
+        told = out.partition("what a device will download of ")[2].splitlines()
+        downloads = vendor.downloads(template["id"], vendor.versions(template["id"])[1]["id"])
+        assert [each["runs"] for each in downloads] == ["1", None] and all(each["ready"] for each in downloads)
+        assert told[1].startswith(f"  1 on version 1: {downloads[0]['sizeBytes']:,} bytes, "), told
+        assert told[2].startswith(f"  any other: {downloads[1]['sizeBytes']:,} bytes, ")
+        assert told[3] == "  one that knows no patches: all of it" and told[4].startswith("target of"), told

@@ -22,14 +22,16 @@ __all__ = ["IMAGES", "SERIAL", "Home", "is_done"]
 
 class Home:
     """A thermometer fresh from the factory with version 1 in ota_0, and a server in `folder` that has versions 1 to 3,
-    with 2 as the target. Use it as a context manager; the server can be ended and started again at its address."""
+    with 2 as the target; with `patch_bases` it makes patches. Use it as a context manager; the server can be ended and
+    started again at its address."""
 
-    def __init__(self, folder: Path, runtime: str, **config: object) -> None:
+    def __init__(self, folder: Path, runtime: str, patch_bases: int = 0, **config: object) -> None:
         self._move_to(folder)
         self.runtime = runtime
         self.world: dict = {}
         self.versions: dict[str, str] = {}
         self._port = 0
+        self._patch_bases = patch_bases
         self._open()
         vendor = self.server.vendor
         self.template_id = vendor.create_template("Thermometer")["id"]
@@ -123,7 +125,7 @@ class Home:
         self.data = folder / "server"
 
     def _open(self) -> None:
-        self._running = server.running(self.data, port=self._port)
+        self._running = server.running(self.data, port=self._port, patch_bases=self._patch_bases)
         self.server = self._running.__enter__()
         self.url = self.server.url
         self._port = int(self.url.rpartition(":")[2])

@@ -160,6 +160,7 @@ def downloads(session: Session, patches: Patches, version: Version, bases_max: i
     """What a version costs those that take patches: each release that things run, the most frequent first; then all
     others."""
     sha256, size_bytes = version.firmware_sha256, version.size_bytes
+    is_wanted = bases_max and any(each.sha256 == sha256 for each in wanted(session, bases_max))
     found = []
     others = 0
     for number, base in enumerate(bases(session, version.template_id)):
@@ -170,10 +171,10 @@ def downloads(session: Session, patches: Patches, version: Version, bases_max: i
             continue
         fingerprint = patches.fingerprint(base.sha256) or ""
         best = patches.best(sha256, size_bytes, fingerprint)
-        is_made = patches.is_made(sha256, fingerprint)
+        is_made = not is_wanted or patches.is_made(sha256, fingerprint)
         found.append(Download(base.name, base.things, best.size_bytes if best else size_bytes, is_made))
     best = patches.best(sha256, size_bytes, "")
-    is_made = not bases_max or patches.is_made(sha256, "")
+    is_made = not is_wanted or patches.is_made(sha256, "")
     return [*found, Download(None, others, best.size_bytes if best else size_bytes, is_made)]
 
 

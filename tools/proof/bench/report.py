@@ -44,7 +44,7 @@ def rows(result: dict) -> list[tuple[str, list[str]]]:
             "largest": f"{figures['largest_bytes']:,}",
             "cpu": f"{ratio:.2f}",
             "cpu_net": f"{net:.2f}" if net is not None else "",
-            "received": f"{figures['received_bytes'] / figures['image_bytes']:.3f}",
+            "received": f"{figures['received_bytes'] / figures['image_bytes']:.4f}",
             "erased": f"{figures['erased'] / figures['sectors']:.3f}",
             "programmed": f"{figures['programmed_bytes'] / figures['image_bytes']:.3f}",
             "state": str(figures["state_writes"]),
@@ -57,7 +57,8 @@ def rows(result: dict) -> list[tuple[str, list[str]]]:
 def ratios(result: dict, name: str) -> tuple[float, float | None]:
     """CPU time as a multiple of the floor's for the same kind of body; for ours also without what every boot costs."""
     updates = result["updates"]
-    floor = "floor raw" if name.split()[-1] in ("typical", "raw") or " raw" in name else "floor string"
+    is_text = name == "naive" or name.split()[1:2] in (["string"], ["object"])
+    floor = "floor string" if is_text else "floor raw"
     floor_s = updates[floor]["cpu_least_s"]
     used_s = updates[name]["cpu_least_s"]
     net = (used_s - result["in_step"]["cpu_least_s"]) / floor_s if name in world.OURS else None

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ from tools.proof.bench import board
 from tools.twin.__main__ import WIFI
 
 FORMS = ("raw", "string", "object")
-OURS = tuple(f"ours {form}{signed}" for form in FORMS for signed in ("", " signed"))
+RELEASES = ("code", "micropython")
+"""What differs between the two releases of a small update: a line of the product, or the MicroPython."""
+SMALL = tuple(f"ours {way} {what}" for what in RELEASES for way in ("delta", "compressed"))
+OURS = (*(f"ours {form}{signed}" for form in FORMS for signed in ("", " signed")), *SMALL)
 FLOORS = {"floor raw": "floor_raw", "floor string": "floor_string"}
 OTHERS = {"naive": ("naive", "string"), "typical": ("typical", "raw")}
 CONTENDERS = (*FLOORS, *OTHERS, *OURS)
@@ -28,6 +32,8 @@ _HERE = Path(__file__).parent
 _FIRST_SLOT_ADDRESS = 0x10000
 _SLOT_BYTES = 0x1C0000
 _VFS_BYTES = 0x70000
+_LARGE_SLOT_BYTES = 0x1D0000  # for the MicroPython of the pair, which is larger than the others
+_PATCHES_WITHIN_S = 120
 _ACCEPT = "application/octet-stream, application/json;q=0.5"
 
 
@@ -61,15 +67,35 @@ def contenders(
         made = {}
         for name in names:
             form = _form(name)
-            if form not in makers:
-                running = stack.enter_context(server.running(folder / form, firmware_form=form))
-                makers[form] = _Maker(folder / form, running, (old, new), signed, slot_bytes)
-            made[name] = makers[form].make(name)
+            key = name if name in SMALL else form
+            if key not in makers:
+                data = folder / key.replace(" ", "-")
+                if name in SMALL:
+                    running = stack.enter_context(server.running(data, patch_bases=1))
+                    makers[key] = _Maker(data, running, (old, _changed(name.split()[2])), None, _LARGE_SLOT_BYTES)
+                else:
+                    running = stack.enter_context(server.running(data, firmware_form=form))
+                    makers[key] = _Maker(data, running, (old, new), signed, slot_bytes)
+            made[name] = makers[key].make(name)
         yield made
 
 
 def _release(number: int) -> bytes:
     return release.make_release(firmware.app_image("1.27.0"), release.Contents(number))
+
+
+def _changed(what: str) -> bytes:
+    """Release 2, which differs from release 1 in this: one of RELEASES."""
+    micropython = "1.27.0" if what == "code" else "1.28.0"
+    contents = release.Contents(2)
+    files = release.release_files(contents, micropython)
+    if what == "code":
+        source = (ROOT / "device" / "thermometer.py").read_text()
+        changed = source.replace(" C reported", " degrees reported")
+        assert changed != source
+        files["/thermometer.mpy"] = agent.compile_module(changed.encode(), "thermometer.py", micropython)
+    # Not `make_release`: the image called 1.28.0 has a main.py of its own. Nobody executes it here.
+    return release.add_bundle(firmware.app_image(micropython), release.bundle(files), contents, micropython)
 
 
 def _form(name: str) -> str:
@@ -134,7 +160,20 @@ class _Maker:
             raise board.BoardError(f"the agent did not come to be in step:\n{boot.console}")
         version = self._publish(image) if signed else self._new_version
         self._running.vendor.pin(thing["thingId"], version)
+        if name in SMALL:
+            self._wait_for_patches(version, keep_delta="delta" in name)
         return Contender(name, flash, image, self._running.url, led_to)
+
+    def _wait_for_patches(self, version: str, keep_delta: bool) -> None:
+        """Wait until the server has made its patches; without the delta, it is as for a base that it does not know."""
+        deadline_s = time.monotonic() + _PATCHES_WITHIN_S
+        while not all(each["ready"] for each in self._running.vendor.downloads(self._template, version)):
+            if time.monotonic() > deadline_s:
+                raise board.BoardError(f"the server has made no patches within {_PATCHES_WITHIN_S} s")
+            time.sleep(0.2)
+        if not keep_delta:
+            for path in (self._folder / "patches").glob(f"{self._old[-32:-16].hex()}-*"):
+                path.write_bytes(b"")  # as the server marks a patch that is not worth it
 
     def _flash(self, name: str, files: dict[str, bytes]) -> Path:
         path = self._folder / f"{name.replace(' ', '-')}.bin"
