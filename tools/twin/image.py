@@ -8,6 +8,7 @@ import struct
 CHIP_ID = 0  # ESP32
 CHIP_REVISION = 301  # v3.1
 _BLOCK_BYTES = 4096
+_FOLDER = 0xFFFFFFFF  # as a size
 
 
 def make_image(
@@ -55,14 +56,20 @@ def bundle_files(number, product="Thermometer", **manifest):
 
 
 def make_bundle(files):
-    """Make a bundle of these files as boot.py reads it: behind a ROMFS's first bytes their contents, and the index."""
+    """Make a bundle of these files as boot.py reads it: behind a ROMFS's first bytes their contents, and the index, of
+    the folders as well."""
     content = b"\xd2\xcd\x31\x80"
-    index = b""
+    entries = {}
     for path, data in files.items():
-        index += struct.pack("<III", binascii.crc32(path.encode()), len(content), len(data))
+        entries[path] = (len(content), len(data))
         content += data
+        while path.rpartition("/")[0]:
+            path = path.rpartition("/")[0]
+            entries[path] = (0, _FOLDER)
     content += bytes(-len(content) % 4)
-    return content + index + struct.pack("<I", len(files))
+    for path, place in entries.items():
+        content += struct.pack("<III", binascii.crc32(path.encode()), *place)
+    return content + struct.pack("<I", len(entries))
 
 
 def _text(text):
