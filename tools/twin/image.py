@@ -7,8 +7,8 @@ import struct
 
 CHIP_ID = 0  # ESP32
 CHIP_REVISION = 301  # v3.1
+FOLDER = 0xFFFFFFFF  # as a size in a bundle's index
 _BLOCK_BYTES = 4096
-_FOLDER = 0xFFFFFFFF  # as a size
 
 
 def make_image(
@@ -24,15 +24,19 @@ def make_image(
     product="Thermometer",
     micropython="1.27.0",
     files=None,
+    bundle=None,
 ):
     """Make a release's app image of about `size_bytes`, which the chip would start and a device take unless asked
     otherwise. Each seed has an image of its own, of which no two parts are alike; the release's number is the seed's,
-    unless `release` says another. `files` are the bundle's (default: those that a device looks for)."""
+    unless `release` says another. `files` are the bundle's (default: those that a device looks for); or
+    `bundle` is the bundle itself."""
     number = seed if release is None else release
     first = struct.pack("<II", magic, secure) + bytes(8) + _text(f"{number} {micropython}") + _text(product)
     first += _noise(seed, 256 - len(first))
     second = _noise(seed + 256, size_bytes // 4 * 4)
-    third = make_bundle(bundle_files(number, product) if files is None else files)
+    third = bundle
+    if third is None:
+        third = make_bundle(bundle_files(number, product) if files is None else files)
     body = struct.pack("<BBBBI", 0xE9, segments, 2, 0x20, 0x40080000) + bytes(4)
     body += struct.pack("<HBHH", chip_id, 0, revision, 0xFFFF) + bytes(4) + bytes([hashed])
     checksum = 0xEF
@@ -56,20 +60,20 @@ def bundle_files(number, product="Thermometer", **manifest):
 
 
 def make_bundle(files):
-    """Make a bundle of these files as boot.py reads it: behind a ROMFS's first bytes their contents, and the index, of
-    the folders as well."""
+    """Make a bundle of these files as boot.py reads it: behind a ROMFS's first bytes their contents, and the index."""
     content = b"\xd2\xcd\x31\x80"
-    entries = {}
+    index = {}
     for path, data in files.items():
-        entries[path] = (len(content), len(data))
+        folder = path.rpartition("/")[0]
+        while folder:
+            index[folder] = 0, FOLDER
+            folder = folder.rpartition("/")[0]
+        index[path] = len(content), len(data)
         content += data
-        while path.rpartition("/")[0]:
-            path = path.rpartition("/")[0]
-            entries[path] = (0, _FOLDER)
     content += bytes(-len(content) % 4)
-    for path, place in entries.items():
-        content += struct.pack("<III", binascii.crc32(path.encode()), *place)
-    return content + struct.pack("<I", len(entries))
+    for path, (start, size_bytes) in index.items():
+        content += struct.pack("<III", binascii.crc32(path.encode()), start, size_bytes)
+    return content + struct.pack("<I", len(index))
 
 
 def _text(text):
