@@ -26,13 +26,14 @@ OLD = {"/boot.py": b"print('old boot')\n", "/main.py": b"print('old main')\n"}
 
 FILL = """
 number = 0
-try:
-    while True:
-        with open(f"/{number}.big", "wb") as file:
-            file.write(bytes(32000 if number < 8 else 2000))
-        number += 1
-except OSError:
-    pass
+for size_bytes in (32000, 2000):
+    try:
+        while True:
+            number += 1
+            with open(f"/{number}.big", "wb") as file:
+                file.write(bytes(size_bytes))
+    except OSError:
+        pass
 """
 
 
@@ -49,9 +50,19 @@ def _compiled(version):
     return _compile(version)
 
 
+def deployed():
+    """All of the agent's files on a board, compiled."""
+    return agent.deployed_files(_compiled(VERSION))
+
+
+def deployed_source():
+    """All of the agent's files on a board, as source."""
+    return agent.deployed_files(agent.source_files())
+
+
 def nearly_new():
     """A board's agent that lacks three files and has one too much."""
-    files = dict(_compiled(VERSION))
+    files = dict(deployed())
     del files["/release/board/__init__.mpy"]
     return {**files, **OWN, **OLD, "/release/thermometer.py": b"raise RuntimeError('stale')\n"}
 
@@ -67,7 +78,7 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
         assert main(["deploy", "--port", board.url]) == 0
         # It may have said so before anybody listened: Ctrl-C stops it, Ctrl-D starts it again.
         listen(board.url, b"[no_serial]", b"\x03\x04")
-    assert twin.files() == _compiled(VERSION)
+    assert twin.files() == deployed()
     said = capsys.readouterr().out
     assert f"compiled for MicroPython {VERSION}" in said and "no /serial.txt" in said and "has been reset" in said
 
@@ -76,7 +87,11 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tmp_path, capsys, tool):
     former = {"/release/ota/gone.py": b"", "/release/gone/gone.mpy": b"", "/release/net/head.mpy.part": b"M\x06"}
+<<<<<<< HEAD
     source = {path: content for path, content in agent.deployed_files(agent.source_files()).items() if "/net/" in path}
+=======
+    source = {path: content for path, content in deployed_source().items() if "/net/" in path}
+>>>>>>> proof2
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), **OWN, **source, **former})
     with repl.running(twin) as board:
         assert deploy(board.url, "--tool", tool) == 0
@@ -85,7 +100,7 @@ def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tm
         first = twin.files()
         assert deploy(board.url, "--tool", tool) == 0
     assert "written: nothing" in capsys.readouterr().out
-    assert first == twin.files() == {**_compiled(VERSION), **OWN}
+    assert first == twin.files() == {**deployed(), **OWN}
 
 
 @pytest.mark.vm
@@ -99,7 +114,7 @@ def test_agent_of_0_1_is_replaced_and_leaves_nothing(tmp_path, capsys):
         assert deploy(board.url) == 0
         with Board(board.url) as left:
             assert "gadgetkeeper" not in left.run("import os; print(os.listdir('/'))")
-    assert twin.files() == {**_compiled(VERSION), **OWN, **users}
+    assert twin.files() == {**deployed(), **OWN, **users}
     assert "removed: /agent.mpy, /board.mpy, /gadgetkeeper/api.mpy" in capsys.readouterr().out
 
 
@@ -107,24 +122,28 @@ def test_agent_of_0_1_is_replaced_and_leaves_nothing(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pyserial's own
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_a_board_behind_rfc2217_is_a_board(tmp_path, tool):
-    twin = make_board(tmp_path / "flash.bin", {**_compiled(VERSION), **OWN, "/main.py": b""})
+    twin = make_board(tmp_path / "flash.bin", {**deployed(), **OWN, "/main.py": b""})
     with repl.running(twin) as board:
         line = Rfc2217(board.url)
         assert deploy(line.url, "--tool", tool) == 0
         line.close()
-    assert twin.files() == {**_compiled(VERSION), **OWN}
+    assert twin.files() == {**deployed(), **OWN}
 
 
 @pytest.mark.vm
 def test_source_replaces_the_compiled_agent(tmp_path, capsys):
     """Both forms do not fit a board's file system: the old one goes first, if that is said."""
-    before = {**_compiled(VERSION), **OWN, "/main.py": b""}
+    before = {**deployed(), **OWN, "/main.py": b""}
     twin = make_board(tmp_path / "flash.bin", before)
     with repl.running(twin) as board:
         assert deploy(board.url, "--source") == 1
         assert "FORCE=1" in capsys.readouterr().err and twin.files() == before
         assert deploy(board.url, "--source", "--force") == 0
+<<<<<<< HEAD
     assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
+=======
+    assert twin.files() == {**deployed_source(), **OWN}
+>>>>>>> proof2
 
 
 @pytest.mark.vm
@@ -139,7 +158,7 @@ def test_a_line_that_breaks_leaves_the_old_agent_whole_and_the_board_deployable(
         left = {path: content for path, content in twin.files().items() if not path.endswith(".part")}
         assert left == before
         assert deploy(board.url) == 0
-    assert twin.files() == {**_compiled(VERSION), **OWN}
+    assert twin.files() == {**deployed(), **OWN}
 
 
 @pytest.mark.vm
@@ -159,7 +178,7 @@ def test_a_boot_py_that_never_ends_is_interrupted(tmp_path):
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), "/boot.py": loop})
     with repl.running(twin) as board:
         assert deploy(board.url) == 0
-    assert twin.files() == {**_compiled(VERSION), **OWN}
+    assert twin.files() == {**deployed(), **OWN}
 
 
 @pytest.mark.vm
@@ -174,7 +193,7 @@ def test_a_board_without_two_ota_slots_is_refused_unless_forced(tmp_path, capsys
         listen(board.url, b"old main")
         assert deploy(board.url, "--force") == 0
     assert "no two OTA slots" in capsys.readouterr().out
-    assert twin.files() == {**_compiled(VERSION), **OWN}
+    assert twin.files() == {**deployed(), **OWN}
 
 
 @pytest.mark.vm
@@ -199,11 +218,19 @@ def test_a_micropython_without_a_compiler_gets_source(tmp_path, capsys, monkeypa
         raise agent.AgentFilesError(f"there is no compiler for MicroPython {version}")
 
     monkeypatch.setattr(agent, "compiled_files", refuse)
+<<<<<<< HEAD
     twin = make_board(tmp_path / "flash.bin", {**agent.deployed_files(agent.source_files()), **OWN, "/main.py": b""})
     with repl.running(twin) as board:
         assert deploy(board.url) == 0
     assert "no compiler for MicroPython" in capsys.readouterr().out
     assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
+=======
+    twin = make_board(tmp_path / "flash.bin", {**deployed_source(), **OWN, "/main.py": b""})
+    with repl.running(twin) as board:
+        assert deploy(board.url) == 0
+    assert "no compiler for MicroPython" in capsys.readouterr().out
+    assert twin.files() == {**deployed_source(), **OWN}
+>>>>>>> proof2
 
 
 @pytest.mark.parametrize(
@@ -279,7 +306,11 @@ def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments):
 def test_package_json_lists_the_agents_files():
     assert mip.PACKAGE.read_text() == mip.package(), "make package"
     for target, source in json.loads(mip.package())["urls"]:
+<<<<<<< HEAD
         assert (mip.PACKAGE.parent / source).read_bytes() == agent.deployed_files(agent.source_files())["/" + target]
+=======
+        assert (mip.PACKAGE.parent / source).read_bytes() == deployed_source()["/" + target]
+>>>>>>> proof2
 
 
 @pytest.mark.vm
@@ -308,7 +339,7 @@ def test_the_console_shows_what_the_board_says_and_sends_what_is_typed(tmp_path)
 @pytest.mark.vm
 def test_a_firmware_on_trial_is_named_and_the_command_line_of_the_virtual_board_works(tmp_path, capsys):
     flash = tmp_path / "flash.bin"
-    make_board(flash, {**_compiled(VERSION), **OWN, "/main.py": b""})
+    make_board(flash, {**deployed(), **OWN, "/main.py": b""})
     with flash.open("r+b") as file:
         otadata.write_record(Flash(file), 0xD000, 0, 1, otadata.NEW)
     command = [sys.executable, "-m", "tools.twin.repl", "--flash", str(flash)]

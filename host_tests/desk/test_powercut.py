@@ -26,7 +26,7 @@ def powercut(*arguments):
 
 @pytest.mark.parametrize("seed", ["7", "8"])
 def test_power_cut_at_sampled_operations_loses_nothing(seed):
-    done = powercut("--sample", "30", "--pairs", "120", "--seed", seed, "--image-bytes", "13000", "--jobs", "1")
+    done = powercut("--sample", "8", "--pairs", "60", "--seed", seed, "--image-bytes", "13000", "--jobs", "1")
     assert done.returncode == 0, done.stdout
 
 

@@ -20,7 +20,7 @@ from tools.proof.mutants.change import ChangeError, Mutant
 from tools.proof.mutants.mistakes import MUTANTS
 from tools.twin.paths import ROOT
 
-_TIMEOUT_S = 300
+_TIMEOUT_S = 1800  # a whole sweep beside other work
 _ROOMS = ("device/agent/", "device/gadgetkeeper/", "device/ota/")
 
 

@@ -19,6 +19,7 @@ from tools.twin.device import Twin
 _OPERATIONS = {1: 47, 2: 21}  # of the boot that downloads 20,000 bytes, and of the trial
 _DEVICES_PER_JOB = 4  # they mostly wait for their sensors
 _TIMEOUT_S = 60
+_GIVEN_UP = "has failed here"
 
 
 def play(progress: Progress, count: int, setting: Setting, jobs: int) -> list[Outcome]:
@@ -69,7 +70,7 @@ class _Bench:
         }
         flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self._old))
         twin = Twin(flash, "vm", cut=cut)
-        result = twin.power_on(timeout_s=_TIMEOUT_S, until=is_done)
+        result = twin.power_on(timeout_s=_TIMEOUT_S, until=lambda console: is_done(console) or _GIVEN_UP in console)
         reached = "-- power cut:" in result.console
         problem = self._problem(twin, serial, result.reason)
         flash.unlink()
@@ -80,6 +81,8 @@ class _Bench:
         if reason != "until":
             return f"I1: not in step ({reason})"
         thing, files, state = self._running.vendor.thing(serial), twin.files(), twin.state()
+        if state.get("quarantined"):
+            return self._problem_of_giving_up(twin, thing, files)
         if twin.slot_bytes(state["slot"], len(self._image)) != self._image or state["versionId"] != self._version:
             return "I2: the record's claim is not in its slot"
         if (thing["currentVersion"] or {}).get("id") != self._version or thing["name"] != "ThermometerDevice":
@@ -87,3 +90,12 @@ class _Bench:
         if files["/serial.txt"].decode().strip() != serial:
             return "I5: the serial number has changed"
         return None
+
+    def _problem_of_giving_up(self, twin: Twin, thing: dict, files: dict[str, bytes]) -> str | None:
+        """Giving up is right when power failed between the boot loader's start of the trial and boot.py's trace."""
+        if files.get("/trial.txt"):
+            return "I6: given up as never started, and it had left its trace"
+        if twin.slot_bytes("ota_0", len(self._old)) != self._old or twin.state().get("versionId"):
+            return "I2: the record's claim is not in its slot"
+        told = thing["properties"].get("status", {})
+        return None if told.get("code") == "never_started" else f"the server was told {told}"
