@@ -87,11 +87,7 @@ def test_an_empty_board_gets_the_agent_and_runs_it(tmp_path, capsys):
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])
 def test_stale_source_goes_own_files_stay_and_the_second_time_nothing_is_sent(tmp_path, capsys, tool):
     former = {"/release/ota/gone.py": b"", "/release/gone/gone.mpy": b"", "/release/net/head.mpy.part": b"M\x06"}
-<<<<<<< HEAD
-    source = {path: content for path, content in agent.deployed_files(agent.source_files()).items() if "/net/" in path}
-=======
     source = {path: content for path, content in deployed_source().items() if "/net/" in path}
->>>>>>> proof2
     twin = make_board(tmp_path / "flash.bin", {**nearly_new(), **OWN, **source, **former})
     with repl.running(twin) as board:
         assert deploy(board.url, "--tool", tool) == 0
@@ -139,11 +135,7 @@ def test_source_replaces_the_compiled_agent(tmp_path, capsys):
         assert deploy(board.url, "--source") == 1
         assert "FORCE=1" in capsys.readouterr().err and twin.files() == before
         assert deploy(board.url, "--source", "--force") == 0
-<<<<<<< HEAD
-    assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
-=======
     assert twin.files() == {**deployed_source(), **OWN}
->>>>>>> proof2
 
 
 @pytest.mark.vm
@@ -218,19 +210,11 @@ def test_a_micropython_without_a_compiler_gets_source(tmp_path, capsys, monkeypa
         raise agent.AgentFilesError(f"there is no compiler for MicroPython {version}")
 
     monkeypatch.setattr(agent, "compiled_files", refuse)
-<<<<<<< HEAD
-    twin = make_board(tmp_path / "flash.bin", {**agent.deployed_files(agent.source_files()), **OWN, "/main.py": b""})
-    with repl.running(twin) as board:
-        assert deploy(board.url) == 0
-    assert "no compiler for MicroPython" in capsys.readouterr().out
-    assert twin.files() == {**agent.deployed_files(agent.source_files()), **OWN}
-=======
     twin = make_board(tmp_path / "flash.bin", {**deployed_source(), **OWN, "/main.py": b""})
     with repl.running(twin) as board:
         assert deploy(board.url) == 0
     assert "no compiler for MicroPython" in capsys.readouterr().out
     assert twin.files() == {**deployed_source(), **OWN}
->>>>>>> proof2
 
 
 @pytest.mark.parametrize(
@@ -306,11 +290,7 @@ def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments):
 def test_package_json_lists_the_agents_files():
     assert mip.PACKAGE.read_text() == mip.package(), "make package"
     for target, source in json.loads(mip.package())["urls"]:
-<<<<<<< HEAD
-        assert (mip.PACKAGE.parent / source).read_bytes() == agent.deployed_files(agent.source_files())["/" + target]
-=======
         assert (mip.PACKAGE.parent / source).read_bytes() == deployed_source()["/" + target]
->>>>>>> proof2
 
 
 @pytest.mark.vm
