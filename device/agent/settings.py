@@ -6,6 +6,7 @@ from micropython import const
 
 from .errors import PermanentError, RetryableError
 from .files import read_text
+from .identifiers import is_id
 from .runner import run
 
 _INTEGER_MAX = const(0x7FFFFFFF)  # beyond, MicroPython's calendar ends
@@ -18,6 +19,11 @@ def _are_digests(keys: list) -> bool:
     return len(keys) <= _KEYS_MAX and all(
         isinstance(key, str) and len(key) == 64 and not key.strip("0123456789abcdef") for key in keys
     )
+
+
+def _is_secret(text: str) -> bool:
+    """Return True for what may stand in a header, and for none."""
+    return not text or is_id(text)
 
 
 class _Setting:
@@ -53,7 +59,7 @@ def table():
     yield _Setting("onewire_pin", 4)
     yield _Setting("signing_keys", [], check=_are_digests)
     yield _Setting("setup_password", "")
-    yield _Setting("device_secret", "")
+    yield _Setting("device_secret", "", check=_is_secret)
 
 
 # What a release may replace: whom to trust and how often to ask; nothing that is this one board's own
