@@ -12,6 +12,7 @@ from tools import factory, server
 from tools.factory.__main__ import main
 from tools.factory.personal import secret_sha256
 from tools.firmware import combined_image
+from tools.server.cli import main as server_main
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Twin
 
@@ -94,8 +95,9 @@ def test_image_as_it_is_made_activates_at_a_server_that_requires_its_secret(tmp_
             words += [f"--serial={SERIAL}", f"--out={image}", "--no-check"]
         assert main([command, *words, "--allow-localhost"]) == 0, capsys.readouterr()
         secret = json.loads(factory.read_files(image.read_bytes())["/config.json"])["device_secret"]
-        if command == "factory":  # the label says how it is registered
-            vendor.add_serials(product["id"], [SERIAL], {SERIAL: secret_sha256(secret)})
+        if command == "factory":
+            vendor.add_serials(product["id"], [SERIAL])
+            assert server_main(["--server", running.url, "serial", "secrets", str(image)]) == 0
         assert vendor.serial(SERIAL)["hasSecret"] and activate(running.url) == 403
         result = Twin(image, "vm").power_on(until=lambda console: is_done(console) or "next try" in console)
         assert "[2/5] activated as thing" in result.console, result.console

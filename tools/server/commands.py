@@ -77,6 +77,36 @@ def read_serials(path: Path) -> list[str]:
         raise UsageError(str(error).removesuffix(": nothing was made")) from error
 
 
+def set_secrets(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Tell the server by which device secret each board is known, from its image or the manufacturing record. Only
+    hashes leave this machine."""
+    hashes = read_secrets(options.file)
+    if not hashes:
+        raise UsageError(f"{options.file} has no device secret")
+    for serial, sha256 in hashes.items():
+        vendor.set_secret(serial, sha256)
+    print(f"device secret of {', '.join(hashes) if len(hashes) < 4 else f'{len(hashes)} boards'} registered")
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """The hashes of device secrets, by serial number, in a flash image or a manufacturing record. UsageError when the
+    file is neither."""
+    from tools.factory.errors import FactoryError
+    from tools.factory.flash import device_secret_sha256, read_image
+    from tools.factory.record import Record
+
+    with path.open("rb") as file:
+        is_record = file.read(1) == b"{"
+    try:
+        if is_record:
+            return Record(path).read().secrets()
+        image, serial = read_image(path)
+        sha256 = device_secret_sha256(image)
+    except FactoryError as error:
+        raise UsageError(str(error)) from error
+    return {serial: sha256} if sha256 else {}
+
+
 def list_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     """List the serial numbers registered under a product."""
     product = pick("product", vendor.products(), options.product)

@@ -51,6 +51,13 @@ def test_thief_without_the_secret_gets_nothing_and_the_board_keeps_its_key(field
     }
 
 
+def test_thief_with_all_his_guesses_does_not_keep_the_board_out(field):
+    field.server.vendor.set_secret("S1", sha256_hex(SECRET))
+    for _ in range(12):  # more than the serial number's activations
+        assert Device(field.server.url, "S1").activate("guess").status_code == 403
+    assert Device(field.server.url, "S1").activate(SECRET).status_code == 200
+
+
 def test_product_can_require_a_secret_and_boards_without_one_work_until_it_does(field):
     vendor = field.server.vendor
     device = field.device("S2")
