@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import device, errors, jobs, operations, rollout_routes, vendor
+from . import api_page, device, errors, jobs, operations, rollout_routes, vendor
 from .access import Context
 from .console import pages
 from .database import THREADS
@@ -45,7 +45,7 @@ def create_app(context: Context) -> FastAPI:
         version="1",
         description=_DESCRIPTION,
         openapi_url="/openapi.json",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -55,7 +55,8 @@ def create_app(context: Context) -> FastAPI:
     errors.install(app)
     for part in (device, vendor, rollout_routes, operations, pages):
         app.include_router(part.router)
-    app.include_router(pages.open_router)
+    for part in (pages.open_router, api_page.router):
+        app.include_router(part)
     app.add_middleware(operations.Counting)  # type: ignore[arg-type]
     return app
 
