@@ -55,8 +55,8 @@ def create_app(context: Context) -> FastAPI:
     errors.install(app)
     for part in (device, vendor, rollout_routes, operations, pages):
         app.include_router(part.router)
-    for part in (pages.open_router, api_page.router):
-        app.include_router(part)
+    app.include_router(pages.open_router)
+    app.include_router(api_page.router)
     app.add_middleware(operations.Counting)  # type: ignore[arg-type]
     return app
 

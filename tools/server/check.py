@@ -26,7 +26,7 @@ def _hint(path: Path) -> str:
         head = file.read(_DESCRIPTOR.stop)
     if head[:1] == b"\xff" or (head[:1] == b"\xe9" and head[_DESCRIPTOR] != _DESCRIPTOR_MAGIC):
         return (
-            "it begins with a boot loader, as combined and flash images do. Upload the app alone: make publish takes it"
-            " out, and so does --extract-app"
+            "it begins with a boot loader, as combined and flash images do. make publish takes the app out, and makes a"
+            " release of a MicroPython"
         )
     return ""

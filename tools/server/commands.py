@@ -7,20 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
-from tools.firmware import FirmwareError, extract_app
-
 from . import plan
 from .client import Vendor, VendorError
 
-_DESCRIPTOR = slice(32, 36)
-_DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
 _ID = re.compile("[0-9a-f]{32}")
 _MEMBERS_SHOWN = 20
 _STATUS = "status"  # the property, unless the devices' /config.json names another
@@ -144,10 +139,10 @@ def list_templates(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
-    """Publish a firmware file as the template's next version."""
+    """Publish a release as the template's next version."""
     template = pick("template", vendor.templates(), options.template)
-    with _app_file(options.file, options.extract_app) as path, upload_progress(path.stat().st_size) as progress:
-        version = vendor.create_version(template["id"], path, options.description, progress)
+    with upload_progress(options.file.stat().st_size) as progress:
+        version = vendor.create_version(template["id"], options.file, options.description, progress)
     print(f"version {version['name']} created: {version['id']}, {version['sizeBytes']} bytes")
 
 
@@ -428,31 +423,6 @@ def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=size_bytes)
         yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
-
-
-@contextmanager
-def _app_file(path: Path, extract: bool) -> Iterator[Path]:
-    """The file to upload: `path`, or what `extract` takes out of it. UsageError when a device could never run it."""
-    with path.open("rb") as file:
-        head = file.read(_DESCRIPTOR.stop)
-    if not head:
-        raise UsageError(f"{path} is empty")
-    if extract:
-        try:
-            app = extract_app(path)
-        except FirmwareError as error:
-            raise UsageError(str(error)) from error
-        with NamedTemporaryFile(suffix=".bin") as copy:
-            copy.write(app)
-            copy.flush()
-            yield Path(copy.name)
-        return
-    if head[:1] == b"\xe9" and head[_DESCRIPTOR] != _DESCRIPTOR_MAGIC:
-        raise UsageError(
-            f"{path} begins with a boot loader, not with an app: it looks like a combined ESP32 image. Upload the app"
-            " alone, or let --extract-app take it out (by tools.firmware.extract_app)"
-        )
-    yield path
 
 
 def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> None:

@@ -7,12 +7,14 @@ import time
 
 import pytest
 
-from host_tests.desk.server.images import app
+from host_tests.desk.server.images import app, bundle_without
 from host_tests.desk.server.rig import FIRMWARE, HTTP, Device, assert_error, make_field, publish, wait_for
+from tools import firmware
 from tools.server import VendorError, running
 from tools.server.model import sha256_hex
 
 SECRET = "5e" * 16
+PLAIN_MICROPYTHON = firmware.app_image("1.28.0")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -160,6 +162,11 @@ def test_only_a_version_that_nothing_needs_is_removed(field, tmp_path):
         (FIRMWARE[:5000] + b"x" + FIRMWARE[5001:], "is no firmware"),
         (FIRMWARE[:12] + b"\x09" + FIRMWARE[13:], "is no firmware"),
         (FIRMWARE + b"\xff" * 16, "is no firmware"),
+        (PLAIN_MICROPYTHON, "no release: it names no release number"),
+        (app(20_000, bundle=bytes(4)), "no bundle"),
+        (app(20_000, bundle=bundle_without("/agent/loop.py")), "bundle is damaged"),
+        (app(20_000, bundle=bundle_without("/manifest.json")), "bundle is damaged"),
+        (app(20_000, bundle=bundle_without("/thermometer.py")), "bundle is damaged"),
         (b"", "empty"),
     ],
 )

@@ -93,13 +93,7 @@ def test_json_stays_json(field):
 
 
 def test_compressible_firmware_goes_out_compressed_to_whoever_has_no_base(field, tmp_path):
-    image = bytearray(OLD[:-32])
-    image[1000:150_000:2] = bytes(149_000 // 2)
-    checksum = 0xEF
-    for byte in image[32:-1]:
-        checksum ^= byte
-    image[-1] = checksum
-    content = bytes(image) + hashlib.sha256(image).digest()
+    content = app(200_032, zeros_bytes=100_000)
     field.new = publish(field.server, field.template, tmp_path, content)
     downloads = wait_until_made(field)
     answer = ask(field, {**PATCHED, "If-None-Match": f'"{"0" * 32}"'})
