@@ -7,6 +7,7 @@ is the firmware compressed. An empty file stands for a patch that is not worth i
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -239,33 +240,31 @@ async def make_all(context) -> None:
     if not context.settings.patch_bases:
         return
 
-    def look() -> list[Wanted]:
-        with context.database.reading() as session:
-            return wanted(session, context.settings.patch_bases)
+    def work() -> None:
+        # First the lock: what was looked up before another process had it would remove what that one has made.
+        with (
+            contextlib.suppress(locks.InUseError),
+            locks.held(context.patches.folder / "lock", "another process makes the patches"),
+        ):
+            with context.database.reading() as session:
+                needed = wanted(session, context.settings.patch_bases)
+            context.patches.keep_only(each.sha256 for each in needed)
+            for each in needed:
+                context.patches.make(None, each.sha256)
+            for each in needed:
+                for base in each.bases:
+                    context.patches.make(base, each.sha256)
 
-    def work(missing: list[Wanted]) -> None:
-        try:
-            with locks.held(context.patches.folder / "lock", "another process makes the patches"):
-                context.patches.keep_only(each.sha256 for each in missing)
-                for each in missing:
-                    context.patches.make(None, each.sha256)
-                for each in missing:
-                    for base in each.bases:
-                        context.patches.make(base, each.sha256)
-        except locks.InUseError:
-            pass
-
-    everything = await asyncio.to_thread(look)
-    await asyncio.wrap_future(_in_background(work, everything))
+    await asyncio.wrap_future(_in_background(work))
 
 
-def _in_background(function, *arguments) -> Future:
+def _in_background(function) -> Future:
     """Call in a thread that the program's end does not wait for; how it went."""
     future: Future = Future()
 
     def call() -> None:
         try:
-            future.set_result(function(*arguments))
+            future.set_result(function())
         except BaseException as error:
             if not future.cancelled():
                 future.set_exception(error)
