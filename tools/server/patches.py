@@ -204,7 +204,7 @@ def choose(patches: Patches, firmware: Firmware, headers: Mapping[str, str]) -> 
     if patch is None:
         return None
     # It is an answer about the firmware, whose entity tag it has; a cache that does not know that must not keep it.
-    shown = {"IM": NAME, "Vary": "Accept, A-IM, If-None-Match", "Cache-Control": "no-store"}
+    shown = {"IM": NAME, "Cache-Control": "no-store"}
     if patch.base:
         shown["Delta-Base"] = f'"{patch.base}"'
     return Representation(

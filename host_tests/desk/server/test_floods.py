@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from host_tests.desk.server.rig import make_field
+from host_tests.desk.server.rig import AtUrl, make_field
 from host_tests.desk.server.test_operations import process, vendor_of
 from tools.proof.server_bench.world import Server
 from tools.server import running
@@ -33,13 +33,8 @@ def flooded(tmp_path_factory):
     """A server in a process of its own, an active device, and what tells the process's memory."""
     folder = tmp_path_factory.mktemp("flood")
     with process(folder / "data") as (url, started), vendor_of(url, folder / "data") as vendor:
-        field = make_field(_Running(url, vendor), folder)
+        field = make_field(AtUrl(url, vendor), folder)
         yield field, field.device(), Server(0, started.pid)
-
-
-class _Running:
-    def __init__(self, url, vendor) -> None:
-        self.url, self.vendor = url, vendor
 
 
 def connect(url: str) -> socket.socket:
