@@ -330,7 +330,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="also an unsigned version after a signed one")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also a version that devices would refuse: unsigned after signed, another product's, below the floor",
+    )
 
 
 def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:

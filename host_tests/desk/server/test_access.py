@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from host_tests.desk.server.images import app, bundle_without
+from host_tests.desk.server.images import app, bundle_of, bundle_without
 from host_tests.desk.server.rig import FIRMWARE, HTTP, Device, assert_error, make_field, publish, wait_for
 from tools import firmware
 from tools.server import VendorError, running
@@ -176,6 +176,31 @@ def test_what_no_device_would_run_is_no_version(shared, tmp_path, content, told)
     assert refused.value.status == 400
     assert len(shared.server.vendor.versions(shared.template["id"])) == 1
     assert HTTP.get(f"{shared.server.url}/health").json() == {"status": "ok"}
+
+
+def test_version_that_the_fleet_would_refuse_becomes_the_target_only_by_force(field, tmp_path):
+    vendor, template = field.server.vendor, field.template["id"]
+    device = field.device()
+    bath = app(20_000, bundle=bundle_of(product="Bath"), product="Bath")
+    seventh = app(20_000, bundle=bundle_of(release=7, floor=5), number=7)
+    other, floored = (publish(field.server, field.template, tmp_path, content) for content in (bath, seventh))
+    ways = (
+        lambda version, force: vendor.set_target(template, version, force),
+        lambda version, force: vendor.pin(device.thing_id, version, force),
+        lambda version, force: vendor.cancel_rollout(vendor.start_rollout(template, version, force)["id"]),
+    )
+    for way in ways:
+        with pytest.raises(VendorError, match="for the product Bath, but the target, version 1, for Thermometer") as no:
+            way(other["id"], False)
+        assert (no.value.status == 409 and vendor.rollouts() == []) or way is ways[2]
+    vendor.set_target(template, floored["id"])
+    for way in ways:
+        with pytest.raises(VendorError, match=r"Version 1 is release 1, but .* lets none below 5 be installed"):
+            way(field.version["id"], False)
+    ways[1](field.version["id"], True)
+    ways[2](field.version["id"], True)
+    ways[0](field.version["id"], True)
+    assert vendor.templates()[0]["targetVersion"]["id"] == field.version["id"]
 
 
 def test_thing_has_only_so_many_properties_of_so_much(field):
