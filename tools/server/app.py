@@ -1,6 +1,7 @@
 """The application: its parts put together."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -34,6 +35,9 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         running = asyncio.create_task(jobs.run_all(context))
+        # What is there by now stays: searching it for garbage would stop all answers for 60 ms, time and again.
+        gc.collect()
+        gc.freeze()
         yield
         running.cancel()
         with suppress(asyncio.CancelledError):

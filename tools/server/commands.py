@@ -1,4 +1,6 @@
-"""The vendor's commands: each a few calls to a running server, and what it prints."""
+"""The vendor's commands: each a few calls to a running server, and what it prints.
+
+What draws tables is loaded when one is drawn: a server that serves has these commands in its memory, too."""
 
 import argparse
 import json
@@ -7,11 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 from . import plan
 from .client import Vendor, VendorError
@@ -415,6 +412,9 @@ def pick(kind: str, candidates: list[dict], wanted: str) -> dict:
 @contextmanager
 def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
     """What to tell the bytes sent so far: a bar, when a person watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -427,6 +427,10 @@ def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
 
 def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> None:
     """A table for a person; for a program, lines of fields separated by tabs."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console()
     # Names and values come from devices: none of them may send codes to the terminal or break a line.
     rows = [tuple("".join(char if char.isprintable() else "?" for char in cell) for cell in row) for row in rows]

@@ -228,8 +228,9 @@ def prepare(settings: "Settings", password: str | None, is_open: bool) -> str | 
     is short."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-    from .database import FILE, Database, SchemaError, reason_of
+    from .database import Database, SchemaError, reason_of
     from .firmware import FirmwareFiles
+    from .settings import FILE
 
     is_alone = settings.database_url is None
     try:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .database import FILE
+FILE = "gadgetkeeper.sqlite"
+"""The database's name in the data folder, unless DATABASE_URL names another database."""
 
 FORMS = ("auto", "string", "object", "raw")
 """How firmware goes out: as the client's Accept asks, or always one of the three bodies."""

@@ -12,9 +12,10 @@ from host_tests.desk.server import postgres
 from host_tests.desk.server.images import app
 from host_tests.desk.server.rig import Field, make_field, publish
 from tools.server import running
-from tools.server.database import FILE, Database
+from tools.server.database import Database
 from tools.server.fleet import count
 from tools.server.model import Reading, Thing, now_s
+from tools.server.settings import FILE
 
 CHROMIUM = Path("/usr/bin/chromium")
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 320, "height": 640}
