@@ -3,7 +3,8 @@ kept by content beside the firmware.
 
 A patch is made for the releases that things really run, of each firmware that things should run, or soon may: targets,
 pins, rollouts, and the newest version of a template. Of each firmware there is one patch without a base as well, which
-is the firmware compressed. An empty file stands for a patch that is not worth it.
+is the firmware compressed. An empty file stands for a patch that is not worth it, one that ends in `.failed` for one
+that could not be made: it is tried again later.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ NAME = "gkp"
 
 _NO_BASE = "none"
 _LIMIT_S = 120  # for one patch
+_AGAIN_S = 3600  # after a failure
 _FINGERPRINTS_MAX = 10_000
 
 
@@ -60,8 +63,9 @@ class Patches:
         return min((patch for patch in found if 0 < patch.size_bytes < size_bytes), key=_size, default=None)
 
     def is_made(self, sha256: str, base: str) -> bool:
-        """True when there is nothing left to do for this base ("": none) and firmware."""
-        return self._path(base or _NO_BASE, sha256).exists()
+        """True when there is nothing to do just now for this base ("": none) and firmware."""
+        path = self._path(base or _NO_BASE, sha256)
+        return path.exists() or _has_failed_lately(path)
 
     def fingerprint(self, sha256: str) -> str | None:
         """What a thing calls the firmware with this hash when it runs it; None for a file that is no image."""
@@ -88,7 +92,10 @@ class Patches:
             )
         except (delta.PatchError, OSError) as error:
             log.warning("no patch for the firmware %s: %s", sha256, error)
-            size_bytes = None
+            part.unlink(missing_ok=True)
+            _failed(path).touch()
+            return
+        _failed(path).unlink(missing_ok=True)
         if size_bytes is None:
             part.write_bytes(b"")
         os.replace(part, path)
@@ -110,6 +117,17 @@ class Patches:
                 yield base, path, path.stat().st_size
             except OSError:
                 continue
+
+
+def _failed(path: Path) -> Path:
+    return path.with_suffix(".failed")
+
+
+def _has_failed_lately(path: Path) -> bool:
+    try:
+        return time.time() - _failed(path).stat().st_mtime < _AGAIN_S
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

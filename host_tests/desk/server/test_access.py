@@ -4,6 +4,7 @@ import base64
 import contextlib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -339,3 +340,20 @@ def test_what_is_no_http_gets_an_error_in_the_usual_form(shared):
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 400") and b'"code": "GK-000-0003"' in answer
+
+
+def test_uploads_at_once_are_versions_one_after_the_other(field, tmp_path):
+    contents = [app(30_000 + 16 * (number % 3), seed=number % 3) for number in range(12)]
+
+    def upload(content: bytes) -> int:
+        path = f"{field.server.url}/v1/templates/{field.template['id']}/versions.json"
+        return HTTP.post(path, content=content, auth=("vendor", field.server.password)).status_code
+
+    damaged = contents[0][:-1] + b"x"
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(upload, [*contents, damaged, b"", contents[0]]))
+    assert statuses == [200] * 12 + [400, 400, 200]
+    versions = field.server.vendor.versions(field.template["id"])
+    assert [version["name"] for version in versions] == [str(number) for number in range(1, 15)]
+    kept = {path.name for path in (tmp_path / "data" / "firmware").iterdir()}
+    assert kept == {version["sha256"] for version in versions}, "no part of an upload stays, and nothing is missing"

@@ -1,5 +1,6 @@
 """Patches at the server: for what things really run, the smallest that there is, and never in the way of a firmware."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from host_tests.desk.server.test_operations import process, vendor_of
 from tools.delta import maker
 from tools.proof.server_bench import world
 from tools.server import running
+from tools.server.firmware import FirmwareFiles
+from tools.server.patches import Patches
 
 OLD = app(200_032)  # what the rig publishes first
 PATCHED = {"Accept": "application/octet-stream", "A-IM": "gkp, range"}
@@ -132,6 +135,32 @@ def test_patches_of_a_firmware_that_nobody_should_run_any_more_are_removed(field
     wait_for(lambda: not list(folder.glob(f"*-{field.new['sha256']}")), 30)
     wait_until_made(field, third)
     assert list(folder.glob(f"*-{third['sha256']}"))
+
+
+def test_patch_that_could_not_be_made_is_tried_again_an_hour_later(tmp_path, monkeypatch):
+    """A full disk, a machine without memory: that passes, and must not cost every update of a release."""
+    files = FirmwareFiles(tmp_path / "firmware")
+    names = [hashlib.sha256(content).hexdigest() for content in (OLD, NEW)]
+    for name, content in zip(names, (OLD, NEW), strict=True):
+        files.path(name).write_bytes(content)
+    made = Patches(tmp_path / "patches", files)
+    with monkeypatch.context() as broken:
+        broken.setattr("tools.delta.make_patch_file", lambda *_: 1 / 0 if made.is_made(names[1], base) else fail())
+
+        def fail():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        base = fingerprint(OLD)
+        for _ in range(2):
+            made.make(*names)
+        assert made.is_made(names[1], base) and made.best(names[1], len(NEW), base) is None
+    made.make(*names)
+    assert made.best(names[1], len(NEW), base) is None, "it is not tried all the time"
+    failed = next((tmp_path / "patches").glob("*.failed"))
+    os.utime(failed, (time.time() - 3700, time.time() - 3700))
+    assert not made.is_made(names[1], base)
+    made.make(*names)
+    assert made.best(names[1], len(NEW), base).size_bytes < 1000 and not failed.exists()
 
 
 def test_server_that_makes_none_has_none(tmp_path):
