@@ -47,8 +47,11 @@ class File(io.IOBase):
         """Answer the loader: how much to read at a time."""
         return _LOADER_BYTES if request == _GET_BUFFER_SIZE else 0
 
-    def close(self):
-        """Nothing is to be done."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
 
 class Bundle:
