@@ -51,7 +51,7 @@ class Record:
         self.api_key: str | None = None
         self.server: str | None = None  # that has activated the thing
         self.signed = False  # only signed releases are taken since
-        self.sensor_seen = False
+        self.sensors: str | None = None  # ROM codes of the first one and of another one that were seen
         self.renamed = False
         self.version_id: str | None = None  # of the installed firmware, in the next two
         self.slot: str | None = None

@@ -28,7 +28,7 @@ def read_record(root: str) -> Record:
     server = members.get("server")
     record.server = server if isinstance(server, str) else None
     record.signed = members.get("signed") is True
-    record.sensor_seen = members.get("sensorSeen") is True
+    record.sensors = _id(members, "sensors")
     record.renamed = members.get("renamed") is True
     record.version_id = _id(members, "versionId")
     record.slot = _id(members, "slot")

@@ -23,7 +23,7 @@ def _encode(record) -> dict:
         "apiKey": record.api_key,
         "server": record.server,
         "signed": record.signed,
-        "sensorSeen": record.sensor_seen,
+        "sensors": record.sensors,
         "renamed": record.renamed,
         "versionId": record.version_id,
         "slot": record.slot,

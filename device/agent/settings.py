@@ -6,6 +6,7 @@ from micropython import const
 
 from .errors import PermanentError, RetryableError
 from .files import read_text
+from .identifiers import is_id
 from .runner import run
 
 _INTEGER_MAX = const(0x7FFFFFFF)  # beyond, MicroPython's calendar ends
@@ -18,6 +19,11 @@ def _are_digests(keys: list) -> bool:
     return len(keys) <= _KEYS_MAX and all(
         isinstance(key, str) and len(key) == 64 and not key.strip("0123456789abcdef") for key in keys
     )
+
+
+def _are_sensors(properties: dict) -> bool:
+    """Return True for properties by the ROM codes of their sensors, in hex."""
+    return all(len(rom) == 16 and not rom.strip("0123456789abcdef") and is_id(properties[rom]) for rom in properties)
 
 
 class _Setting:
@@ -47,6 +53,8 @@ def table():
     yield _Setting("start_spread_s", 3)
     yield _Setting("thing_name", "ThermometerDevice")
     yield _Setting("temperature_property", "temperature")
+    yield _Setting("sensors", {}, check=_are_sensors)
+    yield _Setting("chip_temperature_property", "")
     yield _Setting("status_property", "status")
     yield _Setting("report_interval_s", 60, least=1)
     yield _Setting("check_interval_s", 3600, least=1)

@@ -54,6 +54,14 @@ def connect(networks: list, wait) -> None:
     raise RetryableError(code, known.name)
 
 
+def disconnect() -> None:
+    """Switch the radio off."""
+    try:
+        network.WLAN(network.STA_IF).active(False)
+    except (OSError, RuntimeError):  # it is stuck, or was never on
+        pass
+
+
 def _join(wlan, wait, known: _Network) -> "str | None":
     """Try one network; None when joined, otherwise the code of the reason."""
     try:

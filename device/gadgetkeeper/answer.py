@@ -1,4 +1,4 @@
-"""Calls that are answered with a JSON object. What they may raise: see `call`."""
+"""Calls that are answered with a JSON object, or with nothing. What they may raise: see `call`."""
 
 from agent.errors import AgentError, RetryableError
 
@@ -7,15 +7,24 @@ from .call import call
 
 def answer(device, name: str, **names) -> dict:
     """Make the call, and return the JSON object that is answered; an empty one for anything else."""
-    response = call(device, name, **names)
+    members = _members(name, call(device, name, **names))
+    return members if isinstance(members, dict) else {}
+
+
+def tell(device, name: str, value: object = None, headers: "dict | None" = None, **names) -> None:
+    """Make a call that needs no answer but success. The login page of a hotel's WiFi is none: RetryableError for a body
+    that is not JSON."""
+    _members(name, call(device, name, value, headers, **names))
+
+
+def _members(name: str, response) -> object:
     try:
-        members = response.json()
+        return response.json()
     except AgentError as error:
         error.call = name
         raise
     finally:
         response.close()
-    return members if isinstance(members, dict) else {}
 
 
 def bad_answer(name: str, what: str) -> RetryableError:

@@ -23,8 +23,10 @@ def read_content(response) -> bytes:
 
 
 def read_json(response) -> object:
-    """Return the body as JSON. RetryableError when it is too long, cut, or not JSON."""
+    """Return the body as JSON; None for an empty one. RetryableError when it is too long, cut, or not JSON."""
     content = read_content(response)
+    if not content:
+        return None
     try:
         return json.loads(str(content, "utf-8"))
     except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep

@@ -25,15 +25,16 @@ class FakeConsole:
 
 class FakeBoard:
     """A board with `Partition` as its flash; a reset ends the program. `waited_ms` is how long it has slept,
-    `resets` counts, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined."""
+    `resets` and `disconnects` count, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined."""
 
     def __init__(self, Partition=None, on_trial=False):
         self.Partition = Partition
         self.revision = 301
-        self.sensor = 21.5
+        self.sensors = {"28ff010203040506": 21.5}
+        self.memory = b""
         self.chip = 40.0
         self.powered_on = False
-        self.waited_ms = self.resets = self.fed = self.ended_trials = 0
+        self.waited_ms = self.resets = self.fed = self.ended_trials = self.disconnects = 0
         self.connected = []
         self._on_trial = on_trial
 
@@ -65,10 +66,20 @@ class FakeBoard:
     def connect(self, networks):
         self.connected.append(networks)
 
-    def sensor_celsius(self, pin):
-        if isinstance(self.sensor, Exception):
-            raise self.sensor
-        return self.sensor
+    def disconnect(self):
+        self.disconnects += 1
+
+    def remember(self, data):
+        assert len(data) <= 2000
+        self.memory = data
+
+    def recall(self):
+        return self.memory
+
+    def sensors_celsius(self, pin):
+        if isinstance(self.sensors, Exception):
+            raise self.sensors
+        return dict(self.sensors)
 
     def chip_celsius(self):
         return self.chip

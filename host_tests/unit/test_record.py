@@ -19,7 +19,7 @@ EVERY_MEMBER = {
     "api_key": "b" * 32,
     "server": "http://server",
     "signed": True,
-    "sensor_seen": True,
+    "sensors": "28ff0102030405ff",
     "renamed": True,
     "version_id": "1",
     "slot": "ota_0",

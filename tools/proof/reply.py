@@ -42,7 +42,7 @@ class Reply:
 
     def json(self) -> "dict":
         """The body's value."""
-        return json.loads(str(self.body, "utf-8"))
+        return json.loads(str(self.body, "utf-8")) if self.body else None
 
     def close(self):
         """End the answer."""

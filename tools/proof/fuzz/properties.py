@@ -458,7 +458,7 @@ _STATE = {
     "time": 0,
     "server": "http://server",
     "signed": False,
-    "sensorSeen": False,
+    "sensors": "28ff010203040506",
     "previousId": "4" * 32,
     "previousImage": "02" * 16,
     "floor": 0,
