@@ -48,7 +48,7 @@ class Device:
     def report(self, property_id: str, value: object, now: bool = True) -> None:
         """Write one property of the thing at the server. AgentError when that fails; unless the server refuses it for
         good, the value is kept and sent later with its age. With `now` False it is kept at once."""
-        run("agent.reporter", "report", self, property_id, value, now)
+        run("agent.outage", "report", self, property_id, value, now)
 
     def wait(self, duration_ms: int) -> None:
         """Sleep; the watchdog is kept quiet."""

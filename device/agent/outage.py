@@ -1,4 +1,5 @@
-"""While the server cannot be reached: readings are kept for later, and what may be stuck is started anew.
+"""Reporting, and what becomes of it while the server cannot be reached: readings are kept for later, and what may be
+stuck is started anew.
 
 First the radio, then the board, the latter at intervals that double. All of it lies in the RTC's memory, which survives
 a reset and wears nothing out: how often the board has been restarted, then a line for each reading, of its time (in
@@ -10,7 +11,7 @@ import time
 
 from micropython import const
 
-from .errors import AgentError, RetryableError
+from .errors import AgentError, PermanentError, RetryableError
 from .runner import run
 
 _RADIO_MS = const(300000)
@@ -20,6 +21,24 @@ _HEAP_FAILURES = const(8)  # for the first restart, some ten minutes
 _KEPT_MAX_BYTES = const(1900)  # some 80 readings
 _SENT_AT_ONCE = const(3)  # a fleet that finds its server again must not bury it
 _UNREACHABLE = ("no_answer", "no_address", "no_wifi", "tls_failed", "tls_stalled", "bad_ca")
+
+
+def report(device, property_id: str, value: object, now: bool) -> None:
+    """See `Device.report`."""
+    measured_ms = time.ticks_ms()
+    if not now:
+        _keep(device, property_id, value, measured_ms)
+        return
+    try:
+        device.board.connect(device.settings.wifi)
+        _send_kept(device)  # first, so that the server's last value is the newest
+        run(f"{device.backend}.things", "write_property", device, property_id, value)
+    except PermanentError:
+        raise
+    except Exception as error:
+        _keep(device, property_id, value, measured_ms)
+        climb(device, error)
+        raise
 
 
 def restarts(device) -> int:
@@ -56,8 +75,8 @@ def end(device) -> None:
         device.board.remember(b"\0" + memory[1:])
 
 
-def keep(device, property_id: str, value: object, measured_ms: int) -> None:
-    """Keep what could not be reported; the oldest goes when there is no more room."""
+def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
+    """Keep what is not reported; the oldest goes when there is no more room."""
     memory = device.board.recall() or b"\0"
     time_ms = time.ticks_add(measured_ms, _past_ms(device, memory))
     lines = memory[1:] + f"{time_ms} {property_id} {json.dumps(value)}\n".encode()
@@ -66,8 +85,8 @@ def keep(device, property_id: str, value: object, measured_ms: int) -> None:
     device.board.remember(memory[:1] + lines)
 
 
-def send_kept(device) -> None:
-    """Report some of what was kept, the oldest first, each with its age. AgentError as `Device.report`."""
+def _send_kept(device) -> None:
+    """Report some of what was kept, the oldest first, each with its age. RetryableError when that fails."""
     memory = device.board.recall()
     past_ms = _past_ms(device, memory)
     lines = memory[1:]

@@ -1,6 +1,6 @@
 """Outages: what is stuck is started anew without hammering anybody, and what was measured meanwhile is not lost."""
 
-from agent import outage, reporter, round
+from agent import outage, round
 from agent.errors import PermanentError, RetryableError
 from gadgetkeeper import things
 
@@ -42,13 +42,13 @@ class World:
         self.start()
 
     def __enter__(self):
-        self._kept = outage.time, reporter.time, things.write_property
-        outage.time = reporter.time = self.clock
+        self._kept = outage.time, things.write_property
+        outage.time = self.clock
         things.write_property = self._write
         return self
 
     def __exit__(self, *exception):
-        outage.time, reporter.time, things.write_property = self._kept
+        outage.time, things.write_property = self._kept
 
     def start(self):
         """A start of the board's program: only the RTC's memory is still there."""
