@@ -38,6 +38,8 @@ def read_record(root: str) -> Record:
     record.previous_image = _id(members, "previousImage")
     record.floor = _count(members, "floor") or 0
     record.quarantined = _id(members, "quarantined")
+    record.day = _count(members, "day") or 0
+    record.downloads = _count(members, "downloads") or 0
     record.time_s = _count(members, "time")
     outcome = members.get("verdict")
     if isinstance(outcome, dict) and _id(outcome, "versionId"):

@@ -33,6 +33,8 @@ def _encode(record) -> dict:
         "previousImage": record.previous_image,
         "floor": record.floor,
         "quarantined": record.quarantined,
+        "day": record.day,
+        "downloads": record.downloads,
         "verdict": record.outcome,
         "time": record.time_s,
     }

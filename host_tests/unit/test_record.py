@@ -29,6 +29,8 @@ EVERY_MEMBER = {
     "previous_image": "e" * 32,
     "floor": 7,
     "quarantined": "2",
+    "day": 9824,
+    "downloads": 3,
     "outcome": {"phase": "trial", "versionId": "2", "attempt": 1, "code": None},
     "time_s": 846806400,
 }
@@ -91,7 +93,14 @@ def test_every_step_of_an_update_survives_a_reset():
 
 def test_download_that_cannot_be_resumed_is_read_as_one_that_starts_over():
     root = scratch.folder()
-    for name, value in (("head", "0" * 127), ("head", 5), ("head", "g/" * 64), ("etag", 'W/"a"'), ("etag", '"a\\n"')):
+    for name, value in (
+        ("head", "0" * 127),
+        ("head", 5),
+        ("head", "g/" * 64),
+        ("etag", 'W/"a"'),
+        ("etag", '"a\n"'),
+        ("etag", '"a b"'),
+    ):
         update = {"versionId": "2", "slot": "ota_1", "attempts": 1, "phase": "download"}
         update.update({"head": "0" * 128, "etag": '"one"', "size": 12345, name: value})
         write(root, "state.json", json.dumps({"update": update}).encode())

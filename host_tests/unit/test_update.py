@@ -813,7 +813,7 @@ def test_trial_ends_only_when_the_product_works():
     board.install(raw())
     board.try_out()
     board.start()
-    board.board.sensor = OSError(5)
+    board.board.sensors = OSError(5)
     raises(RetryableError, "sensor", Vendor().round, board)
     assert board.board.ended_trials == 0 and board.board.on_trial()
     assert board.start().on_trial

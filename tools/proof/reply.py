@@ -40,9 +40,11 @@ class Reply:
         self._given += len(part)
         return len(part)
 
+    take = readinto
+
     def json(self) -> "dict":
         """The body's value."""
-        return json.loads(str(self.body, "utf-8")) if self.body else None
+        return json.loads(str(self.body, "utf-8"))
 
     def close(self):
         """End the answer."""

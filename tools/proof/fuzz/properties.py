@@ -454,6 +454,8 @@ _STATE = {
     "slot": "ota_0",
     "image": "01" * 16,
     "quarantined": "2" * 32,
+    "day": 9824,
+    "downloads": 3,
     "verdict": _VERDICT,
     "time": 0,
     "server": "http://server",
