@@ -79,9 +79,9 @@ def _say(agent, error: Exception) -> None:
 
 
 def read(agent) -> list:
-    """Return what is to be reported: a Reading of each sensor that the settings name by its ROM code, or of the one that
-    was the first to be seen; and of the chip itself where they ask for it. RetryableError when the bus fails."""
-    settings, record, board = agent.settings, agent.record, agent.board
+    """Return what is to be reported: a Reading of each sensor that the settings name by its ROM code, or of the one
+    that was the first to be seen; and of the chip itself where they ask for it. RetryableError when the bus fails."""
+    settings, board = agent.settings, agent.board
     try:
         found = board.sensors_celsius(settings.onewire_pin)
     except Exception as error:
@@ -91,8 +91,7 @@ def read(agent) -> list:
     for rom in wanted:
         celsius = found.get(rom, f"{rom} is not there")
         if isinstance(celsius, str):
-            error = RetryableError("sensor", settings.onewire_pin, celsius)
-            readings.append(Reading(wanted[rom], None, error))
+            readings.append(Reading(wanted[rom], None, RetryableError("sensor", settings.onewire_pin, celsius)))
         else:
             readings.append(Reading(wanted[rom], round(celsius, 1)))
     if settings.chip_temperature_property:
@@ -121,4 +120,4 @@ def _only(agent, found: dict) -> dict:
             record.save(sensors=sensors)
         except AgentError:  # the next round tries again
             pass
-    return {rom: agent.settings.temperature_property for rom in seen[:1]}
+    return dict.fromkeys(seen[:1], agent.settings.temperature_property)

@@ -11,7 +11,7 @@ import time
 
 from micropython import const
 
-from .errors import AgentError, PermanentError, RetryableError
+from .errors import AgentError
 from .runner import run
 
 _RADIO_MS = const(300000)
@@ -30,14 +30,13 @@ def report(device, property_id: str, value: object, now: bool) -> None:
         _keep(device, property_id, value, measured_ms)
         return
     try:
-        device.board.connect(device.settings.wifi)
+        device.board.connect(device.settings.wifi, device.settings.country)
         _send_kept(device)  # first, so that the server's last value is the newest
         run(f"{device.backend}.things", "write_property", device, property_id, value)
-    except PermanentError:
-        raise
     except Exception as error:
-        _keep(device, property_id, value, measured_ms)
-        climb(device, error)
+        if not _is_refused(error):
+            _keep(device, property_id, value, measured_ms)
+            climb(device, error)
         raise
 
 
@@ -86,7 +85,7 @@ def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
 
 
 def _send_kept(device) -> None:
-    """Report some of what was kept, the oldest first, each with its age. RetryableError when that fails."""
+    """Report some of what was kept, the oldest first, each with its age. AgentError when that fails."""
     memory = device.board.recall()
     past_ms = _past_ms(device, memory)
     lines = memory[1:]
@@ -100,7 +99,7 @@ def _send_kept(device) -> None:
             try:
                 run(f"{device.backend}.things", "write_property", device, property_id, json.loads(text), age_ms // 1000)
             except AgentError as error:
-                if isinstance(error, RetryableError):
+                if not _is_refused(error):
                     raise
         device.board.remember(memory[:1] + lines)
 
@@ -113,6 +112,11 @@ def _past_ms(device, memory: bytes) -> int:
         last = memory[1:].rstrip().rpartition(b"\n")[2]
         schedule.past_ms = int(last.partition(b" ")[0]) if last else 0
     return schedule.past_ms
+
+
+def _is_refused(error: Exception) -> bool:
+    """Return True when the server wants no such value, now or later."""
+    return isinstance(error, AgentError) and error.code in ("refused", "no_property")
 
 
 def _is_silence(error: Exception) -> bool:

@@ -19,7 +19,7 @@ def prepare(device) -> None:
             device.schedule.failures = _FAILURES_BEFORE_RESTART  # at the pace of before
         if device.board.at_power_on():
             device.board.wait(run("agent.backoff", "spread_ms", device.settings.start_spread_s))
-    device.board.connect(device.settings.wifi)
+    device.board.connect(device.settings.wifi, device.settings.country)
 
 
 def succeed(device) -> int:

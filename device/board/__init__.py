@@ -5,6 +5,7 @@ import time
 
 import machine
 import micropython
+from agent.errors import AgentError
 from agent.runner import run
 from esp32 import Partition
 from micropython import const
@@ -24,6 +25,7 @@ class Board:
         self._on_trial = on_trial
         self._keys = keys
         self._key = b""  # the last one
+        self._radio_error: AgentError | None = None  # once it cannot be started
         if keys:
             self._poller = select.poll()
             self._poller.register(keys, select.POLLIN)
@@ -92,13 +94,21 @@ class Board:
         """Return the chip's clock, a machine.RTC."""
         return machine.RTC()
 
-    def connect(self, networks: list) -> None:
+    def connect(self, networks: list, country: str = "") -> None:
         """Join one of the WiFi networks, see `wifi.connect`."""
-        run("board.wifi", "connect", networks, self.wait)
+        if self._radio_error:
+            raise self._radio_error
+        try:
+            run("board.wifi", "connect", networks, country, self.wait)
+        except AgentError as error:
+            if error.code == "wifi_no_radio":  # a second try would end in an assertion of the driver's
+                self._radio_error = error
+            raise
 
     def disconnect(self) -> None:
         """Switch the radio off; `connect` starts it anew."""
-        run("board.wifi", "disconnect")
+        if not self._radio_error:
+            run("board.wifi", "disconnect")
 
     def sensors_celsius(self, pin: int) -> dict:
         """Return what the sensors on this pin measure, by their ROM codes in hex: a temperature, or in words why there

@@ -21,8 +21,8 @@ def sensors_celsius(pin: int) -> dict:
     import onewire
 
     bus = ds18x20.DS18X20(onewire.OneWire(machine.Pin(pin)))
-    roms = []
-    readings = {}
+    roms: list = []
+    readings: dict = {}
     for _ in range(_TRIES):
         # One that was disturbed is missing in the scan, or its answer is damaged.
         roms += [rom for rom in map(bytes, bus.scan()) if rom not in roms]

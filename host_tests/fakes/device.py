@@ -25,7 +25,8 @@ class FakeConsole:
 
 class FakeBoard:
     """A board with `Partition` as its flash; a reset ends the program. `waited_ms` is how long it has slept,
-    `resets` and `disconnects` count, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined."""
+    `resets` and `disconnects` count, `fed` is how often the watchdog was to be fed, `connected` which networks were to
+    be joined, `memory` what survives a reset."""
 
     def __init__(self, Partition=None, on_trial=False):
         self.Partition = Partition
@@ -63,7 +64,7 @@ class FakeBoard:
     def at_power_on(self):
         return self.powered_on
 
-    def connect(self, networks):
+    def connect(self, networks, country=""):
         self.connected.append(networks)
 
     def disconnect(self):
@@ -95,4 +96,5 @@ def fake_device(board=None, root=None, **settings):
     for setting in table():
         setattr(device.settings, setting.name, settings.get(setting.name, setting.default))
     device.settings.app, device.settings.release, device.settings.floor = "thermometer", None, 0
+    device.settings.built_at = 0
     return device

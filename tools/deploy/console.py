@@ -18,7 +18,7 @@ _STOP = b"\r\x03"
 
 
 class _Console(Console):
-    """mpremote's console, but a Ctrl-C here is enough to stop a thermometer, which heeds none that comes alone: it might
+    """mpremote's console, but one Ctrl-C is enough to stop a thermometer, which heeds none that comes alone: it might
     be a disturbed line. And mpremote's waits for a file descriptor, which a port behind a URL has not."""
 
     def readchar(self):

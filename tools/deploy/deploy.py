@@ -56,8 +56,8 @@ def deploy(
 ) -> Done:
     """Bring the board's agent to this checkout's state; `progress(path, bytes done, bytes in all)` is told meanwhile.
 
-    RefusedError on a board that the agent could not live on or not update, unless `force`, which also removes the old agent
-    first where there is no room for both."""
+    RefusedError on a board that the agent could not live on or not update, unless `force`, which also removes the old
+    agent first where there is no room for both."""
     facts = board.ask("facts", FOLDERS=FOLDERS)
     problem = _no_updates(facts) or _too_old(facts["micropython"])
     if problem and not force:

@@ -182,7 +182,7 @@ class Repl:
             self._client = None
 
     def _type(self) -> None:
-        """Give the VM what it can take now: to a program Ctrl-C, to one that reads keys, and to the REPL, everything."""
+        """Give the VM what it can take now: a program Ctrl-C; one that reads keys, and the REPL, everything."""
         vm = self._vm
         if not self._pending or not vm.is_ready:
             return

@@ -1,8 +1,8 @@
 """Run on the board by `make deploy`: puts the files that have been written as *.part in their places.
 
 MODULES first, then boot.py and main.py (LAST), which start them; what is STALE goes last: as long as it may still be
-what starts at power-on, it is whole. Folders that are empty then go, too. Each step is told: on a slow board all of them
-take more than a minute, and the desk gives up on one that is silent.
+what starts at power-on, it is whole. Folders that are empty then go, too. Each step is told: on a slow board all take
+more than a minute, and the desk gives up on one that is silent.
 """
 
 import os

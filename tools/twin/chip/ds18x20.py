@@ -1,7 +1,7 @@
 """`ds18x20` on the virtual chip: the sensors of the world's "ds18x20", as MicroPython's driver reads them.
 
-That is None, one sensor's temperature, or {ROM code in hex: temperature}. In place of a temperature there may be None (it
-does not answer), a scratchpad in hex, or a list of such, one for each measurement, the last one for good.
+That is None, one sensor's temperature, or {ROM code in hex: temperature}. In place of a temperature there may be None
+(it does not answer), a scratchpad in hex, or a list of such, one for each measurement, the last one for good.
 """
 
 from tools.twin import hardware
