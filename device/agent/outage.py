@@ -15,11 +15,10 @@ from .errors import AgentError
 from .runner import run
 
 _RADIO_MS = const(300000)
-_RESTART_MS = const(1800000)  # for the first restart
+_RESTART_S = const(1800)  # for the first restart
 _DOUBLINGS_MAX = const(6)  # 32 hours
 _HEAP_FAILURES = const(8)  # for the first restart, some ten minutes
 _KEPT_MAX_BYTES = const(1900)  # some 80 readings
-_SENT_AT_ONCE = const(3)  # a fleet that finds its server again must not bury it
 _UNREACHABLE = ("no_answer", "no_address", "no_wifi", "tls_failed", "tls_stalled", "bad_ca")
 
 
@@ -59,9 +58,11 @@ def climb(device, error: Exception) -> None:
     now_ms = time.ticks_ms()
     if schedule.silent_since_ms is None:
         schedule.silent_since_ms = schedule.radio_ms = now_ms
-    elif time.ticks_diff(now_ms, schedule.silent_since_ms) >= _RESTART_MS << doublings:
+        return
+    silent_ms = time.ticks_diff(now_ms, schedule.silent_since_ms)
+    if silent_ms >= run("agent.backoff", "interval_s", _RESTART_S << doublings) * 1000:  # not all of a fleet at once
         _restart(device, count)
-    elif time.ticks_diff(now_ms, schedule.radio_ms) >= _RADIO_MS:
+    if time.ticks_diff(now_ms, schedule.radio_ms) >= _RADIO_MS:
         schedule.radio_ms = now_ms
         device.console.say("the server has been out of reach for a while: starting the radio anew")
         board.disconnect()
@@ -85,23 +86,22 @@ def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
 
 
 def _send_kept(device) -> None:
-    """Report some of what was kept, the oldest first, each with its age. AgentError when that fails."""
+    """Report the oldest of what was kept, with its age. One each time: a fleet that finds its server again must not bury
+    it. AgentError when that fails."""
     memory = device.board.recall()
     past_ms = _past_ms(device, memory)
-    lines = memory[1:]
-    for _ in range(_SENT_AT_ONCE):
-        line, _, lines = lines.partition(b"\n")
-        if not line:
-            return
-        time_text, property_id, text = line.decode().split(" ", 2)
-        age_ms = time.ticks_diff(time.ticks_add(time.ticks_ms(), past_ms), int(time_text))
-        if age_ms >= 0:  # otherwise too old to be told
-            try:
-                run(f"{device.backend}.things", "write_property", device, property_id, json.loads(text), age_ms // 1000)
-            except AgentError as error:
-                if not _is_refused(error):
-                    raise
-        device.board.remember(memory[:1] + lines)
+    line, _, lines = memory[1:].partition(b"\n")
+    if not line:
+        return
+    time_text, property_id, text = line.decode().split(" ", 2)
+    age_ms = time.ticks_diff(time.ticks_add(time.ticks_ms(), past_ms), int(time_text))
+    if age_ms >= 0:  # otherwise too old to be told
+        try:
+            run(f"{device.backend}.things", "write_property", device, property_id, json.loads(text), age_ms // 1000)
+        except AgentError as error:
+            if not _is_refused(error):
+                raise
+    device.board.remember(memory[:1] + lines)
 
 
 def _past_ms(device, memory: bytes) -> int:
