@@ -86,8 +86,8 @@ def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
 
 
 def _send_kept(device) -> None:
-    """Report the oldest of what was kept, with its age. One each time: a fleet that finds its server again must not bury
-    it. AgentError when that fails."""
+    """Report the oldest of what was kept, with its age. One each time: a fleet that finds its server again must not
+    bury it. AgentError when that fails."""
     memory = device.board.recall()
     past_ms = _past_ms(device, memory)
     line, _, lines = memory[1:].partition(b"\n")
