@@ -44,9 +44,9 @@ def test_escapes_and_white_space_do_not_matter():
 
 
 def test_lines_as_mime_and_pem_make_them_do_not_matter():
-    for size in (5000, 4999, 4998, 57, 1):
+    for size in (700, 599, 598, 57, 1):
         text = as_string(IMAGE[:size])[1:-1]
-        for width in (60, 64, 76):
+        for width in (60, 76):
             lines = [text[at : at + width] for at in range(0, len(text), width)]
             for end in (b"\\n", b"\\r\\n", b"\\u000a", b"\n", b"\r\n"):
                 for last in (b"", end):

@@ -56,6 +56,8 @@ def test_serial_number_is_read_and_trimmed():
     root = scratch.folder()
     write(root, "serial.txt", b" THERM00000000000001\r\n")
     assert serial_number(root) == "THERM00000000000001"
+    write(root, "serial.txt", b"\xef\xbb\xbfTHERM00000000000001\r\n")
+    assert serial_number(root) == "THERM00000000000001", "as Windows' Notepad saves it"
 
 
 def test_serial_that_cannot_be_one_is_refused_with_a_sentence():

@@ -22,23 +22,38 @@ class Board:
         return [self] if self.blocks else []
 
     def readblocks(self, block, buffer, offset):
-        assert offset == 0
-        buffer[:] = self.blocks[block][: len(buffer)]
+        assert offset + len(buffer) <= 4096
+        buffer[:] = self.blocks[block][offset : offset + len(buffer)]
 
 
-def superblock(version):
-    return b"\x01\0\0\0\xf0\x0f\xff\xf7littlefs\x2f\xe0\0\x10" + struct.pack("<I", version) + bytes(100)
+def superblock(*versions):
+    """A block of tags as littlefs writes them, with a file's name in between, and a commit for each of the versions."""
+    block, before = b"\x01\0\0\0", 0xFFFFFFFF
+    for number, version in enumerate(versions):
+        content = struct.pack("<I", version) + bytes(20)
+        for kind, entry, data in (
+            (0x0FF, 0, b"littlefs"),
+            (0x001, 1, b"boot.py"),
+            (0x201, 1, b"\x01\0\0\0" * 2),
+            (0x201, 0, content),
+            (0x4FF, 0x3FF, None),
+            (0x500 + number % 2, 0x3FF, b"crc!"),
+        ):
+            tag = kind << 20 | entry << 10 | (0x3FF if data is None else len(data))
+            block += struct.pack(">I", tag ^ before) + (data or b"")
+            before = tag ^ (kind & 1) << 31 if kind >> 8 == 5 else tag
+    return block + b"\xff" * (4096 - len(block))
 
 
-BLANK = b"\xff" * 124
-TORN = b"\x01\0\0\0" + bytes(120)
+BLANK = b"\xff" * 4096
+TORN = b"\x01\0\0\0" + bytes(4092)
 
 
 def test_release_that_could_not_mount_the_file_system_is_refused():
     for blocks in (
         (superblock(0x20002), BLANK),
         (TORN, superblock(0x20002)),
-        (superblock(0x20001), superblock(0x30000)),
+        (superblock(0x20001), superblock(0x20000, 0x20001, 0x30000)),
     ):
         raises(PermanentError, "old_littlefs", check_volume, Board(*blocks), 0x20001)
     raises(PermanentError, "old_littlefs", check_volume, Board(superblock(0x20001), superblock(0x20001)), 0x20000)
@@ -56,3 +71,9 @@ def test_manifest_tells_it_and_when_the_release_was_built():
     assert (manifest.littlefs, manifest.built_at) == (0x20001, 849000000)
     for broken in ('"built_at": -1', '"built_at": "x"', '"built_at": 2147483648', '"littlefs": null'):
         raises(PermanentError, "bad_manifest", check_manifest, '{"product": "T", "release": 3, ' + broken + "}", 3, "T")
+
+
+def test_latest_of_many_commits_counts():
+    blocks = superblock(*[0x20001] * 9), superblock(*[0x20000] * 9)
+    check_volume(Board(*blocks), 0x20001)
+    raises(PermanentError, "old_littlefs", check_volume, Board(*blocks), 0x20000)

@@ -205,7 +205,7 @@ class Twin:
                             watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
                         elif word == "rtc_memory":
                             self._rtc_memory = rest
-                        else:
+                        elif word in ("reset", "ended"):
                             self._drain(selector, console, hear)
                             if done():
                                 return "until"
