@@ -14,7 +14,7 @@ from tools.twin.device import RUNTIMES, WORLD, Twin, TwinError
 from tools.twin.paths import VM
 
 WIFI = [list(network) for network in WORLD["wifi"].items()]
-_DONE = re.compile(r"^in step with version .*^\S+ C reported\n", re.MULTILINE | re.DOTALL)
+_DONE = re.compile(r"^in step with version .*^\S+ C[^\n]* reported\n", re.MULTILINE | re.DOTALL)
 
 
 def is_done(console: str) -> bool:
