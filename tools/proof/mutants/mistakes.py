@@ -287,17 +287,22 @@ MUTANTS = [
     Mutant(
         "the manifest is not compared with the image",
         f"{_BUNDLE}:check_bundle",
-        replace('run("agent.manifest", "check_manifest", text, release, product)', '"thermometer"'),
+        replace(
+            'run("agent.manifest", "check_manifest", text, release, product)',
+            'run("agent.manifest", "parse_manifest", text)',
+        ),
     ),
     Mutant(
         "the product's module is not looked for",
         f"{_BUNDLE}:check_bundle",
-        remove("bundle.check_module('/' + app.replace('.', '/'))"),
+        remove("bundle.check_module('/' + manifest.app.replace('.', '/'))"),
     ),
     Mutant(
         "the bundle is not checked",
         f"{_ARMING}:_check",
-        remove('run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)'),
+        remove(
+            'littlefs = run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)'
+        ),
     ),
     Mutant(
         "an image that is not whole is judged by its header",
