@@ -54,10 +54,11 @@ def provision(device) -> "Next | None":
         run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
-    if not in_step and record.quarantined != target.id:
+    held = run("ota.hold", "why_held", device, target)
+    if not in_step and not held:
         return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
     if not in_step:
-        console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
+        console.step(4, held)
 
     # 5. Confirm firmware update
     if record.version_id and not record.confirmed:

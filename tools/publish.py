@@ -28,6 +28,7 @@ from tools.server.commands import UsageError, pick, upload_progress
 
 FOLDER = ROOT / "build" / "publish"
 _MICROPYTHON = "1.27.0"
+_EPOCH_2000_S = 946684800
 _PATCHES_WITHIN_S = 180
 _PATCHES_POLL_S = 0.5
 _SERVER_VARIABLE = "GADGETKEEPER_SERVER"
@@ -154,7 +155,8 @@ def _contents(options: argparse.Namespace) -> release.Contents:
     if options.new_server:
         settings["server"] = options.new_server
     ca = read_ca(options.ca_for_devices) if options.ca_for_devices else None
-    return release.Contents(int(options.version), options.product, options.floor, settings, ca, options.app)
+    built_at = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()) - _EPOCH_2000_S
+    return release.Contents(int(options.version), options.product, options.floor, settings, ca, options.app, built_at)
 
 
 def sign(app: bytes, key: Path | None, command: str | None) -> tuple[bytes, str]:

@@ -5,7 +5,7 @@ from micropython import const
 from .errors import AgentError, PermanentError
 from .runner import run
 
-_HEAP_FAILURES_MAX = const(8)  # in a row, some ten minutes
+_FAILURES_BEFORE_RESTART = const(8)
 
 
 def prepare(device) -> None:
@@ -15,20 +15,23 @@ def prepare(device) -> None:
     run("agent.settings", "load_settings", device)
     if not device.schedule.begun:
         device.schedule.begun = True
+        if run("agent.outage", "restarts", device):
+            device.schedule.failures = _FAILURES_BEFORE_RESTART  # at the pace of before
         if device.board.at_power_on():
             device.board.wait(run("agent.backoff", "spread_ms", device.settings.start_spread_s))
-    device.board.connect(device.settings.wifi)
+    device.board.connect(device.settings.wifi, device.settings.country)
 
 
 def succeed(device) -> int:
     """Return the seconds until the next round, after one that has ended in step."""
     device.schedule.succeeded()
+    run("agent.outage", "end", device)
     return _pause_s(device, None)
 
 
 def fail(device, error: Exception) -> int:
     """Print the error that ended a round, and return the seconds until the next one: 0 when another activation mends
-    it. MemoryError when only a restart can help."""
+    it. Does not return when only a restart can help."""
     schedule = device.schedule
     # Nothing but another activation mends a dropped key, or a thing that the server has lost.
     if isinstance(error, AgentError) and error.code in ("key_dropped", "no_thing") and not schedule.reactivating:
@@ -37,8 +40,6 @@ def fail(device, error: Exception) -> int:
         device.record.dirty = True
         schedule.reactivating = True
         return 0
-    if isinstance(error, MemoryError) and schedule.failures > _HEAP_FAILURES_MAX:
-        raise error  # a fragmented heap
     on_trial = device.board.on_trial()  # its time is short: what mends itself must do so now
     if isinstance(error, PermanentError) and not on_trial:
         schedule.succeeded()  # another try would not mend it
@@ -47,6 +48,7 @@ def fail(device, error: Exception) -> int:
     asked_s = None if on_trial else getattr(error, "retry_after_s", None)
     wait_s = _pause_s(device, asked_s)
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
+    run("agent.outage", "climb", device, error)
     return wait_s
 
 

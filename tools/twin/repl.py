@@ -8,6 +8,7 @@ VM anew after a reset, which the VM takes for the end of its process.
 import argparse
 import contextlib
 import errno
+import fcntl
 import os
 import pty
 import re
@@ -38,6 +39,7 @@ _POLL_S = 0.005
 _IDLE_S = 0.05
 _INTERRUPT_PAUSE_S = 0.1
 _INTERRUPT_BUSY_S = 1.0
+_KEYS_PAUSE_S = 0.1
 _UART_BYTES_PER_S = 11520  # 115200 baud: a program that prints for ever must not run ahead of who listens
 
 
@@ -123,6 +125,10 @@ class Repl:
                 self._vm.is_ready = True
             elif word == "watchdog":
                 self._vm.watchdog = time.monotonic() + int(rest) / 1000
+            elif word == "rtc_memory":
+                self._twin._rtc_memory = rest
+            elif word == "interrupt":
+                self._vm.takes_keys = int(rest) < 0
             elif line == "reset soft reset":
                 self._soft_reset("raw" if self._raw else "friendly")
                 return
@@ -176,9 +182,14 @@ class Repl:
             self._client = None
 
     def _type(self) -> None:
-        """Give the VM what it can take now: to a program Ctrl-C, to the REPL everything."""
+        """Give the VM what it can take now: a program Ctrl-C; one that reads keys, and the REPL, everything."""
         vm = self._vm
         if not self._pending or not vm.is_ready:
+            return
+        if vm.runs_program() and vm.takes_keys:
+            if vm.has_read():
+                keys, ctrl_c, _ = self._pending.partition(_CTRL_C)  # what comes after it may be for the REPL
+                self._pending = self._pending[vm.write(keys + ctrl_c) :]
             return
         if vm.runs_program():
             if _CTRL_C in self._pending:
@@ -228,13 +239,16 @@ class _Vm:
 
     def __init__(self, twin: Twin, label: str, cause: str, mode: str) -> None:
         self.is_ready = False
+        self.takes_keys = False  # the program has asked for Ctrl-C as a byte like any other
         self.watchdog = float("inf")
         self._news = b""
+        self._read_at = 0.0  # when the program was seen last with keys that it had not read
         self.terminal, self._slave = pty.openpty()
         # A program gets bytes as they are, and no echo. ISIG, which the REPL switches off, tells who is listening.
         tty.setraw(self._slave)
         attributes = termios.tcgetattr(self._slave)
         attributes[3] |= termios.ISIG
+        attributes[6][termios.VINTR] = b"\0"
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         os.set_blocking(self.terminal, False)
         self.control, control_end = os.pipe()
@@ -271,10 +285,18 @@ class _Vm:
             return b""
 
     def write(self, data: bytes) -> int:
+        self._read_at = time.monotonic()
         try:
             return os.write(self.terminal, data)
         except BlockingIOError:
             return 0
+
+    def has_read(self) -> bool:
+        """True when the program has read all keys, and had a moment to do what they mean."""
+        unread = fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4))
+        now = time.monotonic()
+        self._read_at = now if any(unread) else self._read_at
+        return now - self._read_at >= _KEYS_PAUSE_S
 
     def news(self) -> list[str] | None:
         """Lines for the power supply; None at the process' end."""

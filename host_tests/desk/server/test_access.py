@@ -225,6 +225,28 @@ def test_reports_and_history_are_told_back_and_are_bounded(field):
     assert field.server.vendor.thing("S1")["properties"]["temperature"] == 21.5
 
 
+def test_value_that_comes_late_takes_its_place_in_the_history_and_never_a_newer_ones(field):
+    device = field.device()
+
+    def write(value, age_s=None):
+        headers = {} if age_s is None else {"X-Age": str(age_s)}
+        return device.call("PUT", "/properties/temperature/value.json", content=value, headers=headers).status_code
+
+    def history():
+        return [kept["value"] for kept in device.call("GET", "/properties/temperature/history.json").json()]
+
+    assert write("18.0", 7200) == 204
+    assert device.call("GET", "/properties/temperature/value.json").json() == 18.0, "there is no newer one"
+    assert write("21.0") == 204
+    assert write("19.0", 3600) == write("17.0", 40 * 3600) == write("20.0", 1800) == 204
+    assert device.call("GET", "/properties/temperature/value.json").json() == 21.0
+    assert history() == [17.0, 18.0, 19.0, 20.0, 21.0]
+    assert write("5.0", 3600 - 1) == write("21.0", 0) == 204
+    assert history().count(5.0) <= 1 and len(history()) <= 6, "two in the place of one"
+    for age_s in ("-1", "x", 40 * 86400):
+        assert write("1.0", age_s) == 400, age_s
+
+
 def test_things_come_in_pages_and_by_what_they_are(field):
     vendor = field.server.vendor
     for serial in ("S1", "S2", "S3"):

@@ -5,6 +5,10 @@ def const(value):
     return value
 
 
+def kbd_intr(char):
+    """Nobody types at a virtual chip on CPython."""
+
+
 class RingIO:
     """Bytes on their way, the oldest first; what does not fit is not taken."""
 

@@ -23,8 +23,24 @@ _LEAVE_MS = 10
 _STATE_ERROR = "Wifi Internal State Error"
 
 
+_names = {"hostname": "mpy-esp32", "country": "XX"}
+
+
 def hostname(name=None):
-    return "mpy-esp32"
+    return _keep("hostname", name, 32)
+
+
+def country(code=None):
+    return _keep("country", code, 2)
+
+
+def _keep(what, value, size_max):
+    if value is None:
+        return _names[what]
+    if len(value) > size_max or (what == "country" and len(value) < size_max):
+        raise ValueError("bad " + what)
+    _names[what] = value
+    return None
 
 
 class WLAN:
@@ -33,7 +49,8 @@ class WLAN:
     The world's "wifi" is {name: password}, or {name: {...}} with "password" and, as wanted: "reasons", those of the
     first attempts, which fail; "wrong", the reasons that a wrong password gives, the last one for good; "address",
     False when nobody gives one; "away", [from, to], when it is switched off, counted in calls of `isconnected`, so that
-    a slow machine changes nothing."""
+    a slow machine changes nothing; "points", its access points as [BSSID in hex, signal in dBm], the first one heard
+    first, of which a third member True says that it lets nobody in; "hidden", True when they do not tell its name."""
 
     IF_STA, IF_AP = STA_IF, AP_IF
     PM_NONE, PM_PERFORMANCE, PM_POWERSAVE = 0, 1, 2
@@ -47,9 +64,20 @@ class WLAN:
             _station.start() if on else _station.stop()
         return _station.started
 
-    def connect(self, ssid=None, key=None):
+    def scan(self):
         _station.advance()
-        _station.connect(ssid, key)
+        if not _station.started:
+            raise RuntimeError("STA must be active")
+        found = []
+        for name in hardware.world["wifi"]:
+            ssid = b"" if _access_point(name).get("hidden") else name.encode()
+            for point in _points(name):
+                found.append((ssid, bytes.fromhex(point[0]), 6, point[1], 3, not ssid))
+        return found
+
+    def connect(self, ssid=None, key=None, *, bssid=None):
+        _station.advance()
+        _station.connect(ssid, key, bssid)
 
     def disconnect(self):
         _station.advance()
@@ -65,7 +93,7 @@ class WLAN:
         if param == "rssi":
             if not _station.joined:
                 raise OSError("Wifi Not Connected")
-            return -60
+            return _station.point()[1]
         if param is not None:
             raise ValueError("unknown status param")
         return _station.status()
@@ -110,6 +138,7 @@ class _Station:
         self.address = None
         self.attempt = None  # (name, key), while it is under way
         self._network = None
+        self._bssid = None
         self._requested = False
         self._reason = 0  # of the last disconnection: a later attempt does not forget it, only an address does
         self._lost = 0  # disconnections since `connect`, counted when reconnects are limited
@@ -129,7 +158,7 @@ class _Station:
         self.attempt = None
         self._left_ms = None
 
-    def connect(self, ssid, key):
+    def connect(self, ssid, key, bssid):
         if not self.started:
             raise OSError("Wifi Not Started")
         if self.is_busy():
@@ -138,6 +167,7 @@ class _Station:
             if text is not None and not isinstance(text, str):
                 raise TypeError("can't convert to str implicitly")
         self._network = (ssid, key)
+        self._bssid = bssid
         self._lost = 0
         self._requested = True
         self._begin(time.ticks_ms())
@@ -203,11 +233,20 @@ class _Station:
     def _tries_left(self):
         return self.config["reconnects"] < 0 or self._lost < self.config["reconnects"] + 1
 
+    def point(self):
+        """The access point that is asked: the one with the BSSID, otherwise the first one heard; None without one."""
+        for point in _points(self._network[0]):
+            if self._bssid in (None, bytes.fromhex(point[0])):
+                return point
+        return None
+
     def _refusal(self):
         """Why the access point, or its absence, ends this attempt; 0 when it does not."""
         name, key = self._network
-        if name not in hardware.world["wifi"] or self._is_away(name):
+        if name not in hardware.world["wifi"] or self._is_away(name) or not self.point():
             return STAT_NO_AP_FOUND
+        if self.point()[2:] == [True]:
+            return STAT_ASSOC_FAIL
         point = _access_point(name)
         tried = self._tries[name] = self._tries.get(name, 0) + 1
         reasons = point.get("reasons", ())
@@ -230,6 +269,10 @@ class _Station:
 def _access_point(name):
     point = hardware.world["wifi"].get(name, {})
     return point if isinstance(point, dict) else {"password": point}
+
+
+def _points(name):
+    return _access_point(name).get("points", [["0a0000000001", -60]])
 
 
 def power_on():
