@@ -64,8 +64,12 @@ def _measure(agent, can_report: bool) -> str:
         try:
             if reading.error:
                 raise reading.error
-            agent.report(reading.property_id, reading.celsius, can_report)
-            agent.console.say(f"{reading.celsius} C" + (" reported" if can_report else ", not reported: not activated"))
+            celsius = reading.celsius
+            agent.report(reading.property_id, celsius, can_report)
+            if can_report:
+                agent.console.say(f"{celsius} C reported")
+            else:
+                agent.console.say(f"{celsius} C, not reported: not activated")
         except Exception as error:
             _say(agent, error)
             if isinstance(error, AgentError) and error.code == "key_dropped":
