@@ -4,6 +4,7 @@ It is gone through at power-on and every `check_interval_s` after that; what is 
 step is a phase: see `agent.runner`.
 """
 
+from agent.errors import AgentError
 from agent.runner import Next, run
 
 
@@ -66,3 +67,11 @@ def provision(device) -> "Next | None":
     if in_step:
         console.say(f"in step with version {target.name}")
     return None
+
+
+def report(device) -> None:
+    """Tell the server how the last update went, if it can be reached; otherwise the next round does."""
+    try:
+        run("gadgetkeeper.things", "report_outcome", device)
+    except AgentError:
+        pass

@@ -31,6 +31,11 @@ def _are_sensors(properties: dict) -> bool:
     return all(len(rom) == 16 and not rom.strip("0123456789abcdef") and is_id(properties[rom]) for rom in properties)
 
 
+def _is_secret(text: str) -> bool:
+    """Return True for what may stand in a header, and for none."""
+    return not text or is_id(text)
+
+
 class _Setting:
     def __init__(self, name: str, default: object, least: int = 0, check=None) -> None:
         self.name = name
@@ -67,7 +72,7 @@ def table():
     yield _Setting("onewire_pin", 4)
     yield _Setting("signing_keys", [], check=_are_digests)
     yield _Setting("setup_password", "")
-    yield _Setting("device_secret", "")
+    yield _Setting("device_secret", "", check=_is_secret)
 
 
 # What a release may replace: whom to trust and how often to ask; nothing that is this one board's own

@@ -32,12 +32,14 @@ def call(device, name: str, value: object = None, headers: "dict | None" = None,
     route = Route(name)
     headers = headers or {}
     data = None
+    settings = device.settings
     if name != "activate":
         headers["X-ApiKey"] = device.record.api_key or ""
+    elif settings.device_secret:
+        headers["X-DeviceSecret"] = settings.device_secret
     if value is not None:
         data = json.dumps(value).encode()
         headers["Content-Type"] = "application/json"
-    settings = device.settings
     headers["User-Agent"] = f"{_USER_AGENT}/{settings.release or 0}"  # firewalls refuse who does not say
     url = settings.server.rstrip("/") + route.path.format(thing=device.record.thing_id, **names)
     try:

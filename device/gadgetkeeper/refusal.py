@@ -5,6 +5,7 @@ from agent.runner import run
 from micropython import const
 
 _UNAUTHORIZED = const(401)
+_FORBIDDEN = const(403)
 _NOT_FOUND = const(404)
 _REQUEST_TIMEOUT = const(408)
 _GONE = const(410)
@@ -18,6 +19,8 @@ def refusal(response, route, is_verified: bool) -> AgentError:
     status = response.status_code
     if status == _UNAUTHORIZED and route.name != "activate":
         return RetryableError("key_dropped")
+    if status == _FORBIDDEN and route.name == "activate":
+        return PermanentError("not_allowed")
     if status in (_NOT_FOUND, _GONE):
         return PermanentError(route.missing)
     if status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) and status < 500:

@@ -26,7 +26,9 @@ class Home:
     with `patch_bases` it makes patches. Use it as a context manager; the server can be ended and
     started again at its address."""
 
-    def __init__(self, folder: Path, runtime: str, patch_bases: int = 0, images: dict | None = None, **config: object) -> None:
+    def __init__(
+        self, folder: Path, runtime: str, patch_bases: int = 0, images: dict | None = None, **config: object
+    ) -> None:
         self._move_to(folder)
         self.runtime = runtime
         self.world: dict = {}

@@ -52,6 +52,7 @@ def call_gadgetkeeper(order):
     device.link = _link
     device.settings.release = "7"
     device.settings.server, device.settings.ca, device.settings.signing_keys = order["url"], "", []
+    device.settings.device_secret = order.get("device_secret", "")
     device.record.thing_id, device.record.api_key = order["record"]
     value = run("gadgetkeeper.provision", order["call"], device, *order.get("arguments", []))
     return {"value": value and [value.id, value.name]}

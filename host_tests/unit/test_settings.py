@@ -52,9 +52,11 @@ def test_file_that_cannot_be_used_is_refused_without_showing_values_and_nothing_
         {"server": ["secret-2"]},
         {"signing_keys": ["secret-3"]},
         {"signing_keys": ["0" * 64] * 4},
+        {"device_secret": "secret-4\r\nX-ApiKey: x"},
+        {"device_secret": "secret-5 x"},
     ):
         write(device, content)
-        assert "secret" not in raises(PermanentError, "bad_config", load_settings, device), content
+        assert "secret-" not in raises(PermanentError, "bad_config", load_settings, device), content
         assert device.settings.server == "", content
 
 

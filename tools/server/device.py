@@ -24,7 +24,9 @@ router = APIRouter(prefix="/v1/things", tags=["device"])
 
 _TABLE: Any = Thing.__table__
 _TARGET = joins_for_target(
-    select(Thing.id, Version.id, Version.number, Version.description, rollout_to_tell_of()).select_from(Thing)
+    select(
+        Thing.id, Version.id, Version.number, Version.description, rollout_to_tell_of(), Thing.last_seen_at
+    ).select_from(Thing)
 ).outerjoin(Version, Version.id == target_version_id())
 _TARGET_BY_KEY = _TARGET.where(Thing.api_key_sha256 == bindparam("key"))
 _TARGET_BY_ID = _TARGET.where(Thing.id == bindparam("id"))
@@ -90,7 +92,7 @@ async def target_version(context: Ctx, who: Who, thing_id: str) -> Any:
         by_key = {"key": who.key_sha256}
         found = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
         row = who.require_owner(found, thing_id)
-        context.seen.mark(thing_id)
+        context.seen.mark(thing_id, row[5])
         if row[4] is not None:  # once per thing and rollout; what is not kept is not told either
             await context.database.write(lambda connection: rollouts.tell(connection, row[4], thing_id, now_s()))
     else:

@@ -147,8 +147,8 @@ MUTANTS = [
     ),
     Mutant(
         "any part of the file is taken for the one asked for",
-        f"{_FIRMWARE}:firmware",
-        always(True, 'response.headers.get("content-range") == rest'),
+        f"{_FIRMWARE}:_is_of_use",
+        always(True, 'part.startswith(f"bytes {download.start}-") and part.endswith(end)'),
     ),
     Mutant(
         "the attempts are counted anew when a download goes on",
