@@ -12,6 +12,7 @@ class Settings:
 
     server: str
     wifi: list
+    country: str
     check_interval_s: int
     app: str
 

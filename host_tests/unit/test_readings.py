@@ -4,10 +4,10 @@ import esp32
 import thermometer
 from agent.errors import RetryableError
 from board import readings, sensors
+from ds18x20 import crc8, scratchpad
 
 from host_tests.fakes.device import FakeBoard, fake_device
 from tools.twin import hardware
-from tools.twin.chip.ds18x20 import crc8, scratchpad
 from tools.twin.small_chip import power_on
 
 FIRST, SECOND, THIRD = "28ff010203040506", "28aa010203040507", "28bb010203040508"
