@@ -48,8 +48,17 @@ def fail(device, error: Exception) -> int:
     asked_s = None if on_trial else getattr(error, "retry_after_s", None)
     wait_s = _pause_s(device, asked_s)
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
+    if device.record.outcome and isinstance(error, PermanentError):
+        _report(device)  # to the vendor's rollout the next round would be late
     run("agent.outage", "climb", device, error)
     return wait_s
+
+
+def _report(device) -> None:
+    try:
+        run(f"{device.backend}.things", "report_outcome", device)
+    except AgentError:  # the next round tries again
+        pass
 
 
 def _pause_s(device, asked_s: "int | None") -> int:

@@ -44,12 +44,13 @@ class Board:
         """Tell the watchdog, if one is armed, that the program still moves. KeyboardInterrupt when somebody at the
         console wants the REPL: two Ctrl-C in a row, or Enter and Ctrl-C, as tools type it. The watchdog then waits for
         an hour; in a trial, for what is left of its time."""
-        if self._watchdog and not self._on_trial:
+        guarded = self._watchdog and not self._on_trial
+        if guarded:
             self._watchdog.feed()
         while self._keys and self._poller.poll(0):
             key = self._keys.read(1)
             if key == b"\3" and self._key in (b"\3", b"\r"):
-                if self._watchdog and not self._on_trial:
+                if guarded:
                     machine.WDT(timeout=_PERSON_MS)
                 raise KeyboardInterrupt("stopped for an hour at most; Ctrl-D starts it again")
             if not key:

@@ -249,7 +249,7 @@ MUTANTS = [
     Mutant(
         "the confirmation is saved before it is made",
         f"{_PROVISION}:confirm",
-        swap('call(device, "confirm version", version=version_id).close()', "device.record.save(confirmed=True)"),
+        swap('tell(device, "confirm version", version=version_id)', "device.record.save(confirmed=True)"),
     ),
     Mutant("the outcome is reported for ever", f"{_THINGS}:report_outcome", remove("device.record.save(outcome=None)")),
     Mutant(
@@ -274,8 +274,8 @@ MUTANTS = [
     ),
     Mutant(
         "a version that was given up is tried again while it is the target",
-        _MAIN,
-        always(True, "record.quarantined != target.id"),
+        "device/ota/hold.py:why_held",
+        always(False, "record.quarantined == target.id"),
     ),
     # What is not checked can never boot
     Mutant("an image's first bytes are written at once", _WRITE, remove("if at == 0: ...")),
