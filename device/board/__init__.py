@@ -18,6 +18,18 @@ class Board:
     def __init__(self, watchdog=None, on_trial: bool = False) -> None:
         self._watchdog = watchdog
         self._on_trial = on_trial
+        self._button: machine.Pin | None = None
+        self._led_pin = -1
+
+    def use_pins(self, button_pin: int, led_pin: int) -> None:
+        """From now on look at the button at this pin, and show states on the LED at that one; -1: there is none."""
+        self._button = machine.Pin(button_pin, machine.Pin.IN, machine.Pin.PULL_UP) if button_pin >= 0 else None
+        self._led_pin = led_pin
+
+    def show(self, state: str) -> None:
+        """Show one of the LED's states, see `board.panel`."""
+        if self._led_pin >= 0:
+            run("board.panel", "show", self._led_pin, state)
 
     def on_trial(self) -> bool:
         """Return True while the release has to prove itself, within the two minutes of a watchdog that is not fed."""
@@ -34,9 +46,12 @@ class Board:
             self._watchdog.feed()
 
     def wait(self, duration_ms: int) -> None:
-        """Sleep, feeding the watchdog."""
+        """Sleep, feeding the watchdog, and restart for the owner who holds the button."""
         while duration_ms > 0:
             self.feed()
+            # Not in a trial, which a restart would end.
+            if self._button and not self._on_trial and not self._button.value():
+                self._button = run("board.panel", "watch", self, self._button)
             time.sleep_ms(min(duration_ms, _SLICE_MS))
             duration_ms -= _SLICE_MS
 

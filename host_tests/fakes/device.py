@@ -25,7 +25,8 @@ class FakeConsole:
 
 class FakeBoard:
     """A board with `Partition` as its flash; a reset ends the program. `waited_ms` is how long it has slept,
-    `resets` counts, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined."""
+    `resets` counts, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined,
+    `shown` what the LED was to show."""
 
     def __init__(self, Partition=None, on_trial=False):
         self.Partition = Partition
@@ -35,6 +36,7 @@ class FakeBoard:
         self.powered_on = False
         self.waited_ms = self.resets = self.fed = self.ended_trials = 0
         self.connected = []
+        self.shown = []
         self._on_trial = on_trial
 
     def on_trial(self):
@@ -43,6 +45,12 @@ class FakeBoard:
     def end_trial(self):
         self._on_trial = False
         self.ended_trials += 1
+
+    def use_pins(self, button_pin, led_pin):
+        pass
+
+    def show(self, state):
+        self.shown.append(state)
 
     def feed(self):
         self.fed += 1
