@@ -45,9 +45,10 @@ demo: $(READY) $(FIRMWARES)  ## The whole scenario, from power-on to confirmed [
 	@$(THERMOMETER) demo $(call option,firmware,FIRMWARE)
 
 .PHONY: twin
-twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
+twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [SETUP=8090, where its owner's page is] [RUNTIME=vm|cpython] [BOOTS=8]
 	@$(THERMOMETER) twin $(if $(value IMAGE),$(call option,image,IMAGE),$(call needed,serial,SERIAL) $(call needed,server,SERVER)) \
-	  $(if $(value FLASH)$(value IMAGE),$(or $(call option,flash,FLASH),--flash=build/twin.bin),$(call needed,flash,FLASH)) $(call option,runtime,RUNTIME) $(call option,boots,BOOTS)
+	  $(if $(value FLASH)$(value IMAGE),$(or $(call option,flash,FLASH),--flash=build/twin.bin),$(call needed,flash,FLASH)) $(call option,runtime,RUNTIME) $(call option,boots,BOOTS) \
+	  $(call option,setup,SETUP)
 
 # What makes a thermometer.
 ORDER = $(call secret,WIFI_PASSWORD)$(call secret,GADGETKEEPER_PASSWORD)$(call needed,server,SERVER) $(call option,firmware,FIRMWARE) \
@@ -144,6 +145,10 @@ bench-server: $(READY) $(FIRMWARES)  ## What the server carries, next to nginx, 
 .PHONY: console-pictures
 console-pictures: $(READY)  ## Make the pictures of docs/console.md (needs Debian's chromium), and time the pages [THINGS=100000]
 	@$(PY) -m tools.proof.console_pictures $(if $(THINGS),--things "$(THINGS)")
+
+.PHONY: setup-pictures
+setup-pictures: $(READY) $(FIRMWARES)  ## Make the pictures of docs/setup.md (needs Debian's chromium)
+	@SETUP_PICTURES=docs $(PY) -m pytest -q host_tests/desk/test_setup_browser.py
 
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each

@@ -89,11 +89,11 @@ def take_form(portal, body: bytes) -> None:
         return
     if wish == "join":
         network = fields.get(b"network") or binascii.hexlify(fields.get(b"other", b""))
-        portal.choice = Owner(binascii.unhexlify(network), fields.get(b"password", b"").decode(), portal.choice.name)
         thing_name = fields.get(b"name", b"").decode().strip()
         if len(thing_name) > _NAME_MAX_CHARS or not _is_plain(thing_name):
             raise ValueError
-        portal.choice.name = thing_name or portal.device.settings.thing_name
+        password = fields.get(b"password", b"").decode()
+        portal.choice = Owner(binascii.unhexlify(network), password, thing_name or portal.device.settings.thing_name)
         portal.outcome = _problem(portal.choice)
         if portal.outcome:
             return

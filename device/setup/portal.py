@@ -18,7 +18,7 @@ from .web import Web
 
 _SLICE_MS = const(20)
 _IDLE_MS = const(300_000)  # after that, and every time again, the networks that are known are tried
-_LINGER_MS = const(20_000)  # how long the page says how it went, before its network closes
+_LINGER_MS = const(30_000)  # how long the page says how it went, before its network closes
 _AFTER_READING_MS = const(3000)
 _SERIAL_END_CHARS = const(6)
 

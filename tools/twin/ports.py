@@ -4,6 +4,7 @@ The world's "ports" says for a port of the board which port of this computer tak
 for those that are not named. They listen on this computer alone.
 """
 
+import socket
 import sys
 
 from tools.twin import hardware
@@ -15,10 +16,8 @@ class _Module:
     """Takes a module's place: MicroPython's own cannot be changed."""
 
 
-def install():
-    """From now on `import socket` gives one that looks up the desk's ports."""
-    import socket
-
+def on_desk():
+    """Return a module `socket` that looks up the desk's ports."""
     module = _Module()
     for name in dir(socket):
         setattr(module, name, getattr(socket, name))
@@ -29,4 +28,9 @@ def install():
         return socket.getaddrinfo(host, port, *others)
 
     module.getaddrinfo = getaddrinfo  # type: ignore[attr-defined]
-    sys.modules["socket"] = module  # type: ignore[assignment]
+    return module
+
+
+def install():
+    """From now on have `import socket` give that one."""
+    sys.modules["socket"] = on_desk()  # type: ignore[assignment]
