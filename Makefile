@@ -97,6 +97,10 @@ status: $(READY)  ## Say how a board is: serial number, thing, version, slots, l
 console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
 	@$(THERMOMETER) console $(call needed,port,PORT)
 
+.PHONY: wifi
+wifi: $(READY)  ## Give a board in its setup a WiFi network, over the cable; asks for both: PORT=… [SSID=…]
+	@$(THERMOMETER) wifi $(call secret,WIFI_PASSWORD)$(call needed,port,PORT) $(call option,ssid,SSID)
+
 .PHONY: package
 package: $(READY)  ## Write package.json, the list of the agent's files, for mip
 	@$(PY) -m tools.deploy package

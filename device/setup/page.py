@@ -83,23 +83,32 @@ def take_form(portal, body: bytes) -> None:
         name, _, value = field.partition(b"=")
         fields[name] = _unquote(value)
     wish = fields.get(b"do", b"").decode()
-    if wish not in ("look", "join", "keep"):
-        raise ValueError
-    if portal.outcome == TRYING or portal.wish:  # somebody else was first
-        return
     if wish == "join":
         network = fields.get(b"network") or binascii.hexlify(fields.get(b"other", b""))
-        thing_name = fields.get(b"name", b"").decode().strip()
-        if len(thing_name) > _NAME_MAX_CHARS or not _is_plain(thing_name):
-            raise ValueError
         password = fields.get(b"password", b"").decode()
-        portal.choice = Owner(binascii.unhexlify(network), password, thing_name or portal.device.settings.thing_name)
-        portal.outcome = _problem(portal.choice)
-        if portal.outcome:
-            return
-    elif wish == "keep" and portal.outcome != NO_SERVER:
+        thing_name = fields.get(b"name", b"").decode().strip() or portal.device.settings.thing_name
+        choose(portal, binascii.unhexlify(network), password, thing_name)
+    elif wish != "look" and (wish != "keep" or portal.outcome != NO_SERVER):
         raise ValueError
-    portal.wish = wish
+    elif not _is_busy(portal):
+        portal.wish = wish
+
+
+def choose(portal, network: bytes, password: str, thing_name: str) -> bool:
+    """Have the portal try this choice; return False when it cannot be tried, for which the outcome gives the reason, or
+    when another one is being tried. ValueError when the thing cannot have this name."""
+    if len(thing_name) > _NAME_MAX_CHARS or not _is_plain(thing_name):
+        raise ValueError
+    if _is_busy(portal):
+        return False
+    portal.choice = Owner(network, password, thing_name)
+    portal.outcome = _problem(portal.choice)
+    portal.wish = "" if portal.outcome else "join"
+    return bool(portal.wish)
+
+
+def _is_busy(portal) -> bool:
+    return portal.outcome == TRYING or bool(portal.wish)
 
 
 def _problem(choice) -> str:

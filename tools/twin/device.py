@@ -205,6 +205,8 @@ class Twin:
                             watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
                         elif word == "rtc_memory":
                             self._rtc_memory = rest
+                        elif word == "kbd_intr":
+                            pass  # nobody types
                         else:
                             self._drain(selector, console, hear)
                             if done():

@@ -121,6 +121,8 @@ class Repl:
             word, _, rest = line.partition(" ")
             if word == "ready":
                 self._vm.is_ready = True
+            elif word == "kbd_intr":
+                self._vm.take_interrupts(rest == "-1")
             elif word == "watchdog":
                 self._vm.watchdog = time.monotonic() + int(rest) / 1000
             elif line == "reset soft reset":
@@ -180,7 +182,7 @@ class Repl:
         vm = self._vm
         if not self._pending or not vm.is_ready:
             return
-        if vm.runs_program():
+        if vm.runs_program() and not vm.takes_interrupts:
             if _CTRL_C in self._pending:
                 self._interrupt()
             return
@@ -207,7 +209,8 @@ class Repl:
             return
         whole = b"\r" if self._last_sent == b"\r" else b""
         self._last_sent = data[-1:]
-        data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
+        if not (self._vm and self._vm.takes_interrupts):  # a program that reads bytes also writes some
+            data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
         if self._client:
             try:
                 self._client.setblocking(True)
@@ -228,6 +231,7 @@ class _Vm:
 
     def __init__(self, twin: Twin, label: str, cause: str, mode: str) -> None:
         self.is_ready = False
+        self.takes_interrupts = False  # Ctrl-C is a byte like any other for its program
         self.watchdog = float("inf")
         self._news = b""
         self.terminal, self._slave = pty.openpty()
@@ -248,6 +252,13 @@ class _Vm:
             start_new_session=True,
         )
         os.close(control_end)
+
+    def take_interrupts(self, as_bytes: bool) -> None:
+        """Have the terminal give Ctrl-C to the program as a byte, or interrupt it."""
+        self.takes_interrupts = as_bytes
+        attributes = termios.tcgetattr(self._slave)
+        attributes[3] = attributes[3] & ~termios.ISIG if as_bytes else attributes[3] | termios.ISIG
+        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
 
     def runs_program(self) -> bool:
         """False while the REPL waits for input."""

@@ -21,7 +21,7 @@ import onewire  # noqa: E402
 import requests  # noqa: E402
 import vfs  # noqa: E402
 
-from tools.twin import cut_flash, flash, hardware, ports  # noqa: E402
+from tools.twin import console, cut_flash, flash, hardware, ports  # noqa: E402
 
 _power = json.loads(os.getenv("TWIN_POWER"))
 _world = _power["world"]
@@ -37,6 +37,8 @@ ports.install()
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
 _repl = _world.get("repl")
+if _repl:  # whoever types has to know whether Ctrl-C is a byte like any other
+    sys.modules["micropython"] = console.micropython_at_terminal()
 _names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")

@@ -1,8 +1,14 @@
 """`micropython` for CPython."""
 
+from tools.twin import hardware
+
 
 def const(value):
     return value
+
+
+def kbd_intr(char):
+    hardware.tell(f"kbd_intr {char}")
 
 
 class RingIO:
