@@ -76,10 +76,11 @@ def take_wish(device) -> bool:
     except (OSError, ValueError):
         return False
     if wish == FORGET:
-        try:
-            os.remove(device.root + "owner.json")
-        except OSError:  # there is none
-            pass
+        for name in ("owner.json", "owner.json.new"):
+            try:
+                os.remove(device.root + name)
+            except OSError:  # there is none
+                pass
         device.record.save(thing_id=None, api_key=None, renamed=False, confirmed=False)
         device.console.say("the owner is forgotten")
     os.remove(device.root + "setup.txt")
