@@ -30,7 +30,7 @@ _FOLDER = const(0xFFFFFFFF)  # as a size
 
 
 class Module(io.IOBase):
-    """A compiled module, read from flash in the small pieces in which MicroPython's loader takes it."""
+    """A compiled module, or a page, read from flash in small pieces: those in which MicroPython's loader takes it."""
 
     def __init__(self, slot, start, size):
         self._slot, self._at, self._end = slot, start, start + size
@@ -46,6 +46,9 @@ class Module(io.IOBase):
     def ioctl(self, request, argument):
         """Answer the loader: how much to read at a time."""
         return _LOADER_BYTES if request == _GET_BUFFER_SIZE else 0
+
+    def close(self):
+        """For whoever opens files: nothing is to be done."""
 
 
 class Bundle:
@@ -78,7 +81,7 @@ class Bundle:
     def open(self, path, mode):
         """Open a file for reading."""
         start, size = self._find(path)
-        if path.endswith(".mpy"):
+        if path[-4:] in (".mpy", "html"):
             return Module(self._slot, self._start + start, size)
         content = self._read(self._start + start, size)
         return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())

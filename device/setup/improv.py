@@ -87,7 +87,7 @@ class Improv:
             if end != len(data):
                 raise ValueError
             password = data[password_at + 1 :].decode()
-            if run("setup.page", "choose", portal, data[1:password_at], password, portal.choice.name):
+            if run("setup.form", "choose", portal, data[1:password_at], password, portal.choice.name):
                 self._is_joining = True
                 self._send(_STATE, bytes((_JOINING,)))
             else:

@@ -66,8 +66,8 @@ class Portal:
 
 
 def set_up(device) -> None:
-    """Open the board's network, and return when the board has joined another one. AgentError when the radio fails, or
-    the board has no serial number."""
+    """Open the board's network until the board has joined another one; then restart, so that nothing of the setup is in
+    memory, names included. AgentError when the radio fails, or the board has no serial number."""
     portal = Portal(device)
     access_point.leave()
     try:
@@ -79,7 +79,7 @@ def set_up(device) -> None:
         device.board.show("setting up")
         while not portal.fulfil():
             portal.serve(_SLICE_MS)
-        device.console.say("setup: done")
+        device.console.say("setup: done, starting anew")
         lingered_ms = 0 if portal.outcome else _LINGER_MS
         while lingered_ms < _LINGER_MS and not portal.is_read:
             portal.serve(_SLICE_MS)
@@ -89,4 +89,4 @@ def set_up(device) -> None:
         for service in portal.services:
             service.close()
         access_point.close_access_point()
-    run("agent.settings", "load_settings", device)
+    device.board.reset()

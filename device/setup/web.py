@@ -7,8 +7,8 @@ from agent.runner import run
 from micropython import const
 
 _PORT = const(80)
-_CLIENTS_MAX = const(4)  # browsers open one or two more than they use
-_CLIENT_MS = const(5000)
+_REQUESTS_MAX = const(4)  # browsers open one or two more than they use
+_REQUEST_MS = const(5000)
 _SEND_S = const(3)
 _EAGAIN = const(11)
 _PIECE_BYTES = const(512)
@@ -25,9 +25,13 @@ _PAGE = (
 
 
 class Request:
-    """A request as it comes in: `method`, `path` and `body` when it is whole."""
+    """A request as it comes in over its connection: `method`, `path` and `body` when it is whole. Of one that has been
+    refused, what still comes is thrown away."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection=None) -> None:
+        self.connection = connection
+        self.begun_ms = time.ticks_ms()
+        self.is_refused = False
         self.method = b""
         self.path = b""
         self.body: bytes | None = None
@@ -79,68 +83,59 @@ class Request:
                 raise ValueError
 
 
-class _Client:
-    def __init__(self, connection) -> None:
-        self.connection = connection
-        self.begun_ms = time.ticks_ms()
-        self.request: Request | None = Request()  # None: refused, what still comes is thrown away
-
-
 class Web:
     """Answers on port 80."""
 
     def __init__(self, portal, address: str) -> None:
         self._portal = portal
-        self._clients: list = []
+        self._requests: list = []
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(socket.getaddrinfo("0.0.0.0", _PORT)[0][-1])
-        self._listener.listen(_CLIENTS_MAX)
+        self._listener.listen(_REQUESTS_MAX)
         self._listener.setblocking(False)
 
     def look(self) -> None:
         """Take in who has come, and answer who has asked."""
-        if len(self._clients) < _CLIENTS_MAX:
+        if len(self._requests) < _REQUESTS_MAX:
             try:
                 connection = self._listener.accept()[0]
                 connection.setblocking(False)
-                self._clients.append(_Client(connection))
+                self._requests.append(Request(connection))
             except OSError:  # nobody has come
                 pass
-        for client in tuple(self._clients):
+        for request in tuple(self._requests):
             try:
-                done = self._advance(client)
+                done = self._advance(request)
             except OSError as error:
                 done = error.errno != _EAGAIN
-            if done or time.ticks_diff(time.ticks_ms(), client.begun_ms) > _CLIENT_MS:
-                self._clients.remove(client)
-                client.connection.close()
+            if done or time.ticks_diff(time.ticks_ms(), request.begun_ms) > _REQUEST_MS:
+                self._requests.remove(request)
+                request.connection.close()
 
     def close(self) -> None:
         """Close the port."""
-        for client in self._clients:
-            client.connection.close()
+        for request in self._requests:
+            request.connection.close()
         self._listener.close()
 
-    def _advance(self, client) -> bool:
-        """Take what a client has sent; True when nothing is left to do for it. OSError when nothing has come."""
-        data = client.connection.recv(_PIECE_BYTES)
-        request = client.request
-        if not data:
-            return True
-        if not request:
-            return False
+    def _advance(self, request) -> bool:
+        """Take what has come of a request; True when nothing is left to do for it. OSError when nothing has come."""
+        data = request.connection.recv(_PIECE_BYTES)
+        if request.is_refused or not data:
+            return not data
         try:
             if not request.take(data):
                 return False
             if request.method == b"POST":
-                run("setup.page", "take_form", self._portal, request.body)
+                run("setup.form", "take_form", self._portal, request.body)
         except ValueError:
-            client.request = None
-            client.connection.send(_BAD)
+            request.is_refused = True
+            request.connection.send(_BAD)
             return False
-        self._portal.seen_ms = time.ticks_ms()
-        self._answer(request, _Writer(client.connection))
+        if request.path == b"/":  # not a phone by itself, which asks now and then whether the network leads anywhere
+            self._portal.seen_ms = time.ticks_ms()
+        self._answer(request, _Writer(request.connection))
         return True
 
     def _answer(self, request, writer) -> None:

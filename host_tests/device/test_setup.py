@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from host_tests.fakes.owner import LABEL_PASSWORD, NETWORK, NO_TEXT, PASSWORD, NewHome
+from host_tests.fakes.owner import LABEL_PASSWORD, NETWORK, NO_TEXT, PASSWORD, NewHome, changed_release
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 WRONG = "gu3ssed-wrongly"
@@ -163,3 +163,40 @@ def test_two_owners_at_once_and_one_who_leaves_in_the_middle(tmp_path):
             for each in idle:
                 each.close()
         assert json.loads(home.twin().files()["/owner.json"])["network"] == NETWORK.encode().hex()
+
+
+HEAP_MOST_BYTES = 32 * 1024  # on this 64-bit VM; half of it on a board
+SETUP = ("agent.owner", "board.access_point", "board.panel", "board.wifi")
+WEIGH = b"""import gc, sys
+gc.collect()
+print("heap:", gc.mem_alloc(), " ".join(sys.modules))
+"""
+
+
+def weighed(line, indent):
+    """The line, and before it what prints how much of the heap is in use, and by which modules."""
+    whole = b" " * indent + line
+    return {whole: b"".join(b" " * indent + part + b"\n" for part in WEIGH.splitlines()) + whole}
+
+
+@pytest.mark.vm
+def test_setup_takes_little_memory_and_none_of_it_afterwards(tmp_path):
+    changes = {
+        "/agent/loop.py": weighed(b'run("setup.portal", "set_up", device)', 12),
+        "/setup/page.py": weighed(b'portal.is_read = kind == "done"', 4),
+        "/main.py": weighed(b'serial = run("agent.files"', 4),
+    }
+    with NewHome(tmp_path, "vm", changed_release(changes, compiled=True)) as home:
+        home.set_target("1")
+        crowd = {f"network number {number}": {"password": "x", "signal": -80 - number} for number in range(20)}
+        home.world["wifi"] = {**home.world["wifi"], **crowd}
+        with home.powered(until=lambda console: "firmware 1 into" in console) as board:
+            home.owner.page()
+            home.owner.send(**choose(NETWORK, password=PASSWORD, name="x" * 32))
+            board.settle()
+    (before, _), *during, (_, modules) = re.findall(r"heap: (\d+) (.*)", board.console)
+    taken = [int(weight) - int(before) for weight, _ in during]
+    print("above what the agent holds anyway:", max(taken))
+    assert len(taken) >= 3 and max(taken) <= HEAP_MOST_BYTES, taken
+    left = [name for name in modules.split() if name in SETUP or name.partition(".")[0] == "setup"]
+    assert left == [], left

@@ -57,6 +57,11 @@ MUTANTS = [
         f"{_READER}:_pending",
         always(True, "resumable and isinstance(head, str) and len(head) == _HEAD_DIGITS and not head.strip(_DIGITS)"),
     ),
+    Mutant(
+        "the owner's wish to be forgotten is put away before it is fulfilled",
+        "device/agent/owner.py:take_wish",
+        swap("if wish == FORGET: ...", 'os.remove(device.root + "setup.txt")'),
+    ),
     # Identity
     Mutant(
         "the key of a thing that is known is not stored",
