@@ -101,6 +101,10 @@ console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
 wifi: $(READY)  ## Give a board in its setup a WiFi network, over the cable; asks for both: PORT=… [SSID=…]
 	@$(THERMOMETER) wifi $(call secret,WIFI_PASSWORD)$(call needed,port,PORT) $(call option,ssid,SSID)
 
+.PHONY: installer
+installer: $(READY)  ## Make a web page that flashes a board and gives it its WiFi (needs npm): IMAGE=build/….bin [OUT=build/installer]
+	@$(THERMOMETER) installer $(call needed,image,IMAGE) $(or $(call option,out,OUT),--out=build/installer)
+
 .PHONY: package
 package: $(READY)  ## Write package.json, the list of the agent's files, for mip
 	@$(PY) -m tools.deploy package
@@ -190,6 +194,7 @@ size: $(READY)  ## What each module of the agent takes on flash and heap
 figures: $(READY) $(FIRMWARES)  ## Measure everything anew and draw all pictures in docs/, an hour; commit what it writes by itself
 	@$(MAKE) bench bench-growth fleet PICTURES=docs
 	@$(PY) -m tools.proof.powercut --picture docs/powercut.svg
+	@$(PY) -m tools.owner.led_picture docs/led.svg
 
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs

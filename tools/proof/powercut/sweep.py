@@ -74,7 +74,7 @@ class Story:
         self.name = name
         self._setting = setting
         images = {V1: self._release(1, 5 / 6), V2: self._release(2)}
-        config = {}
+        config: dict = {}
         if name in _SIGNED:
             config["signing_keys"] = [world.signing_key("vendor")[1]]
             images[V1], images[V2] = world.sign(images[V1], "vendor"), self._signed(name, images[V2])
