@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = (ROOT / "docs" / "when-something-is-wrong.md").read_text()
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("first-thermometer", "making-a-thousand", "when-something-is-wrong")]
+PAGES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("first-thermometer", "making-a-thousand", "setup", "when-something-is-wrong")
+]
 ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on the console
 
 
