@@ -29,8 +29,8 @@ _INDEX_ENTRY_BYTES = const(12)
 _FOLDER = const(0xFFFFFFFF)  # as a size
 
 
-class Module(io.IOBase):
-    """A compiled module, or a page, read from flash in small pieces: those in which MicroPython's loader takes it."""
+class File(io.IOBase):
+    """A file that is read from flash in small pieces, as MicroPython's loader takes a compiled module."""
 
     def __init__(self, slot, start, size):
         self._slot, self._at, self._end = slot, start, start + size
@@ -48,7 +48,7 @@ class Module(io.IOBase):
         return _LOADER_BYTES if request == _GET_BUFFER_SIZE else 0
 
     def close(self):
-        """For whoever opens files: nothing is to be done."""
+        """Nothing is to be done."""
 
 
 class Bundle:
@@ -79,10 +79,10 @@ class Bundle:
         return (0x4000 if size == _FOLDER else 0x8000, 0, 0, 0, 0, 0, size, 0, 0, 0)
 
     def open(self, path, mode):
-        """Open a file for reading."""
+        """Open a file for reading: a module or a .txt for `readinto` alone, any other as a whole."""
         start, size = self._find(path)
-        if path[-4:] in (".mpy", "html"):
-            return Module(self._slot, self._start + start, size)
+        if path[-4:] in (".mpy", ".txt"):
+            return File(self._slot, self._start + start, size)
         content = self._read(self._start + start, size)
         return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
 

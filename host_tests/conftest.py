@@ -1,5 +1,7 @@
 """The device's code and the chip's modules, importable on CPython as they are on the board."""
 
+import gc
+
 import pytest
 
 from tools.twin.paths import VM, make_importable
@@ -14,3 +16,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("vm"):
             item.add_marker(pytest.mark.skip(reason="the MicroPython VM has no wheel for this machine"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what the tests' modules hold out of the collector's sight: the agent collects after each of its phases."""
+    gc.freeze()

@@ -17,7 +17,7 @@ DEVICE = ROOT / "device"
 RELEASE = "/release"
 MAIN = ROOT / "tools" / "board_main.py"
 """What lies on a board as /main.py. boot.py leaves it the watchdog."""
-_TEXT_SUFFIXES = (".txt", ".html")
+_TEXT_SUFFIXES = (".txt",)
 
 
 class AgentFilesError(Exception):

@@ -1,7 +1,8 @@
 """`make demo`: the customer's scenario from a factory-fresh thermometer to version 2, confirmed, on the console.
 
-What is real: the MicroPython VM, the agent's files on a real littlefs, the flash image with its partition table and
-otadata, resets, sockets, the server and its database, and both firmware images. What is not: the chip.
+Version 2 is version 1 with one line of the product changed. What is real: the MicroPython VM, a littlefs with the
+board's files, the flash image with its partition table and otadata, resets, sockets, the server and its database, and
+both releases, whose bundles are executed. What is not: the chip, and the MicroPython in the slots.
 """
 
 import argparse
@@ -18,11 +19,13 @@ from tools.locks import InUseError, held
 from tools.server.client import VendorError
 from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin, TwinError
-from tools.twin.paths import VM
+from tools.twin.paths import DEVICE, VM
 
 SERIAL = "THERM00000000000001"
 FOLDER = factory.ROOT / "build" / "demo"
 _TIMEOUT_S = 120
+_REPORTED = 'say(f"{celsius} C reported")'
+_REPORTED_IN_FAHRENHEIT = 'say(f"{celsius} C = {celsius * 1.8 + 32:.1f} F reported")'
 _ENDS = re.compile(r"^(.+?)(?:; the thermometer runs, next try in (\d+) s|; waiting for another target version)$", re.M)
 
 
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo. 0: it ended as it should, 1: it did not, 2: the system refused; with one line on standard error."""
     parser = _Parser(prog="thermometer demo", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--firmware", type=file_name, help="version 2: an app or combined ESP32 image (default: v1.28.0)"
+        "--firmware", type=file_name, help="version 2: a release (default: ours, with one line changed)"
     )
     options = parser.parse_args(arguments)
     try:
@@ -59,7 +62,7 @@ def run(version_2: Path | None) -> None:
     """Go through the whole scenario; DemoError when the server or the flash says otherwise in the end."""
     images = {
         "1": make_app(1),
-        "2": publish.read_app(version_2) if version_2 else make_app(2),
+        "2": publish.read_app(version_2) if version_2 else make_version_2(),
     }
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -75,7 +78,7 @@ def run(version_2: Path | None) -> None:
                 file.write(image)
                 file.flush()
                 versions[name] = running.vendor.create_version(template["id"], Path(file.name))
-            say(f"version {versions[name]['name']}: {len(image)} bytes of MicroPython firmware")
+            say(f"version {versions[name]['name']}: {len(image)} bytes of MicroPython and code")
         running.vendor.set_target(template["id"], versions["2"]["id"])
         say("target version: 2")
 
@@ -104,6 +107,18 @@ _FAILURES = (
     VendorError,
     TwinError,
 )
+
+
+def make_version_2() -> bytes:
+    """Return release 2: the same MicroPython, and a thermometer that shows degrees Fahrenheit as well."""
+    source = (DEVICE / "thermometer.py").read_text()
+    if _REPORTED not in source:
+        raise DemoError("device/thermometer.py has no line that prints what it has reported")
+    with tempfile.TemporaryDirectory() as folder:
+        app = Path(folder, "thermometer")
+        app.mkdir()
+        (app / "thermometer.py").write_text(source.replace(_REPORTED, _REPORTED_IN_FAHRENHEIT))
+        return make_app(2, app=app)
 
 
 def say(text: str) -> None:

@@ -88,7 +88,7 @@ def check_firmware(firmware: bytes, running: bytes, slot_bytes: int, trusted: li
     with _verdict():
         header.check_header(update, firmware, len(firmware))
         image.check_image(slot, len(firmware), trusted)
-        module("agent.manifest").check_manifest(bundle.read_manifest(slot), update.release, product)
+        bundle.check_bundle(slot, update.release, product)
 
 
 def check_file(path: Path) -> bool:
@@ -111,6 +111,7 @@ def check_file(path: Path) -> bool:
         is_signed = block.startswith(_SIGNATURE_MAGIC)
         trusted = [hashlib.sha256(block[_SIGNATURE_KEY]).hexdigest()] if is_signed else []
         module("ota.image").check_image(slot, size_bytes, trusted)
+        module("ota.bundle").check_bundle(slot, update.release, device.settings.product)
         _check_checksum(file)
     return is_signed
 

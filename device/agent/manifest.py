@@ -5,7 +5,6 @@ import json
 from .errors import PermanentError
 from .settings import RELEASE_SETTINGS, table
 
-PATH = "/release/manifest.json"
 _NUMBER_MAX = 1 << 31
 
 
@@ -41,12 +40,13 @@ def parse_manifest(text: str) -> Manifest:
     return manifest
 
 
-def check_manifest(text: str, release: int, product: str) -> None:
+def check_manifest(text: str, release: int, product: str) -> str:
     """Check the manifest of a release that is to be installed, whose image says that it is this one of this product.
-    PermanentError when it is none, or another one's."""
+    Return its product's module; PermanentError when it is none, or another one's."""
     manifest = parse_manifest(text)
     if manifest.release != release or manifest.product != product:
         raise PermanentError("bad_manifest", "not of this image")
+    return manifest.app
 
 
 def _member(members: dict, name: str, kind, default=None):

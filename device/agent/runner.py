@@ -23,25 +23,31 @@ _kept: list = []  # names of the modules that stay when the innermost running ph
 def run(module: str, function: str, *arguments):
     """Import `module`, return what its `function` returns for these arguments, and unload what it has imported."""
     while True:
-        for name in sys.modules:
-            if name not in _kept:
-                _kept.append(name)
+        _keep_loaded()
         count = len(_kept)
         try:
             result = getattr(__import__(module, None, None, (function,)), function)(*arguments)
         finally:
             del _kept[count:]  # what phases within this one have found
-            for name in tuple(sys.modules):
-                if name not in _kept:
-                    _unload(name)
+            _unload_others()
             gc.collect()
         if not isinstance(result, Next):
             return result
         module, function, arguments = result.module, result.function, result.arguments
 
 
-def _unload(name: str) -> None:
-    del sys.modules[name]
-    package, _, member = name.rpartition(".")
-    if package in sys.modules and hasattr(sys.modules[package], member):
-        delattr(sys.modules[package], member)  # importing has made it a member of its package
+def _keep_loaded() -> None:
+    known = set(_kept)  # a list is shorter to keep, a set quicker to ask
+    for name in sys.modules:
+        if name not in known:
+            _kept.append(name)
+
+
+def _unload_others() -> None:
+    kept = set(_kept)
+    for name in tuple(sys.modules):
+        if name not in kept:
+            del sys.modules[name]
+            package, _, member = name.rpartition(".")
+            if package in sys.modules and hasattr(sys.modules[package], member):
+                delattr(sys.modules[package], member)  # importing has made it a member of its package

@@ -42,8 +42,7 @@ def _check(update, size_bytes: "int | None") -> None:
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
-    manifest = run("ota.bundle", "read_manifest", update.slot)
-    run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)
+    run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)
 
 
 def _program_head(slot) -> None:

@@ -9,6 +9,7 @@ import binascii
 import struct
 
 from agent.errors import PermanentError
+from agent.runner import run
 from micropython import const
 
 _HEADER_BYTES = const(24)
@@ -46,10 +47,6 @@ class Bundle:
             raise PermanentError("bad_bundle", "index")
         self._index = self._read(self._index_at, count * _INDEX_ENTRY_BYTES)
 
-    def has(self, path: str) -> bool:
-        """Return True when there is a file or folder at this path."""
-        return self._entry(path) >= 0
-
     def size_bytes(self, path: str) -> int:
         """Return the size of the file at this path. PermanentError when it is missing, or not all there."""
         at = self._entry(path)
@@ -59,6 +56,10 @@ class Bundle:
         if start + size_bytes > self._index_at:
             raise PermanentError("bad_bundle", path)
         return size_bytes
+
+    def check_module(self, path: str) -> None:
+        """Check that there is a module, compiled or not. PermanentError when it is missing, or not all there."""
+        self.size_bytes(path + (".mpy" if self._entry(path + ".mpy") >= 0 else ".py"))
 
     def text(self, path: str) -> str:
         """Return the file at this path as text. ValueError when it is none."""
@@ -80,15 +81,17 @@ class Bundle:
         return content
 
 
-def read_manifest(slot) -> str:
-    """Return the text of the manifest in the slot's bundle. PermanentError when there is none, or when the agent could
-    not run from this bundle."""
+def check_bundle(slot, release: int, product: str) -> None:
+    """Check that the slot's bundle is this release of this product, and that the agent can run from it. PermanentError
+    when not."""
     bundle = Bundle(slot)
     for module in _NEEDED:
-        bundle.size_bytes(module + (".mpy" if bundle.has(module + ".mpy") else ".py"))
+        bundle.check_module(module)
     if bundle.size_bytes(_MANIFEST) > _MANIFEST_MAX_BYTES:
         raise PermanentError("bad_manifest", f"larger than {_MANIFEST_MAX_BYTES} bytes")
     try:
-        return bundle.text(_MANIFEST)
+        text = bundle.text(_MANIFEST)
     except ValueError:  # not UTF-8
         raise PermanentError("bad_manifest", "no text")
+    app = run("agent.manifest", "check_manifest", text, release, product)
+    bundle.check_module("/" + app.replace(".", "/"))

@@ -151,6 +151,8 @@ class _Inflated:
             return self._inflater.readinto(view)
         except (EOFError, OSError):  # what has been received does not end, or is no deflate
             raise _damaged("deflate")
+        except MemoryError:  # a heap too fragmented for the inflater's window; a whole firmware needs none
+            raise _damaged("memory")
 
     def _receive(self) -> None:
         """Have so much in the ring that the inflater finds what it needs for a piece."""

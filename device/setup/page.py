@@ -1,4 +1,4 @@
-"""The page, from `page.html`: it goes out line by line, with what it is to show.
+"""The page, HTML from `page.txt`: it goes out line by line, with what it is to show.
 
 A line that begins with `?word` is for the outcome, or for the kind of page, of this name: "form", "wait" or "done". One
 that begins with `@` is the list of networks. `$setup`, `$network`, `$thing` and `$serial` are filled in.
@@ -26,7 +26,7 @@ def write_page(portal, write) -> None:
         b"$thing": portal.choice.name,
         b"$serial": portal.serial,
     }
-    for line in _lines(__file__.rpartition("/")[0] + "/page.html"):
+    for line in _lines(__file__.rpartition("/")[0] + "/page.txt"):
         if line[:1] == b"?":
             word, _, line = line[1:].partition(b" ")
             if word.decode() not in (kind, outcome):
@@ -47,7 +47,7 @@ def _lines(path: str):
     """Yield the file's lines. It is read in pieces, because the page would take much memory as a whole."""
     piece = bytearray(_PIECE_BYTES)
     rest = b""
-    file = open(path, "rb")  # noqa: SIM115  what boot.py mounts is no context manager
+    file = open(path, "rb")
     count = file.readinto(piece)
     while count:
         rest += piece[:count]

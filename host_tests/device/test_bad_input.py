@@ -9,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tools import agent, factory, firmware
+from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI
 from tools.twin.device import Twin
 
 SERIAL = "THERM00000000000001"
 THING, KEY, TARGET = "a" * 32, "b" * 32, "c" * 32
 IMAGE = firmware.app_image("1.27.0")
+RELEASE = small_release(2, 300_000, source=True)
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 
@@ -185,11 +187,12 @@ def test_wrong_answers_at_every_call(tmp_path, runtime, script, call, answer, co
         (b"hello", "not_an_image"),
         (firmware.combined_image("1.27.0").read_bytes(), "not_an_app"),
         (firmware.extract_app(firmware.combined_image("1.27.0-esp32s3")), "wrong_chip"),
-        (IMAGE + bytes(200_000), "image_too_big"),
-        (IMAGE[:300_000], "truncated"),
-        (IMAGE[:-1] + b"\0", "wrong_hash"),
-        (b'"' + base64.b64encode(IMAGE)[:50_000] + b"*" + base64.b64encode(IMAGE)[50_001:] + b'"', "bad_base64"),
-        (b'"' + base64.b64encode(IMAGE)[:50_000], "firmware_cut"),
+        (IMAGE, "no_release"),
+        (RELEASE + bytes(2_000_000), "image_too_big"),
+        (RELEASE[:200_000], "truncated"),
+        (RELEASE[:-1] + bytes([RELEASE[-1] ^ 1]), "wrong_hash"),
+        (b'"' + base64.b64encode(RELEASE)[:50_000] + b"*" + base64.b64encode(RELEASE)[50_001:] + b'"', "bad_base64"),
+        (b'"' + base64.b64encode(RELEASE)[:50_000], "firmware_cut"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -213,6 +216,6 @@ def test_no_target_version(tmp_path, runtime, script):
 @pytest.mark.parametrize("runtime", ON_BOTH)
 def test_body_without_length_ends_with_the_connection(tmp_path, runtime, script):
     script.length = False
-    script.answers["firmware"] = (200, "application/octet-stream", IMAGE[:100_000])
+    script.answers["firmware"] = (200, "application/octet-stream", RELEASE[:100_000])
     _, console = run(tmp_path, runtime, script.url)
     assert "[truncated]" in console

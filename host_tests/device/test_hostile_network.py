@@ -9,10 +9,10 @@ import pytest
 from host_tests.fakes.server import answer
 from host_tests.http.rig import HASTE, hasty_device
 from tools import agent, factory, firmware
+from tools.proof.releases import small_release
 from tools.server.serving import running
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Twin
-from tools.twin.image import make_image
 
 SERIAL = "THERM00000000000001"
 VM = pytest.mark.vm
@@ -91,10 +91,9 @@ CASES = [
 @pytest.mark.parametrize("runtime", [pytest.param("vm", marks=VM)])
 @pytest.mark.parametrize("where, spoil, said", CASES)
 def test_device_gets_there_in_the_end(tmp_path, runtime, where, spoil, said):
-    device = hasty_device(tmp_path, {**HASTE, "retry.py": {"_FIRST_S": 1, "_CAP_S": 1}})
-    (tmp_path / "boot.py").write_bytes((factory.ROOT / "boot.py").read_bytes())
+    device = hasty_device(tmp_path, {**HASTE, "agent/backoff.py": {"_FIRST_S": 1, "_CAP_S": 1}})
     image = tmp_path / "app.bin"
-    image.write_bytes(make_image(7, 150_000))
+    image.write_bytes(small_release(2, 150_000, source=True))
     with running(tmp_path / "data") as server:
         template = server.vendor.create_template("Thermometer")
         product = server.vendor.create_product("Thermometer", template["id"])
@@ -103,7 +102,7 @@ def test_device_gets_there_in_the_end(tmp_path, runtime, where, spoil, said):
         server.vendor.set_target(template["id"], version["id"])
         between = Between(int(server.url.rpartition(":")[2]), where, spoil)
         own = factory.own_files(SERIAL, between.url, wifi=WIFI, report_interval_s=1, start_spread_s=0)
-        files = {**agent.source_files(device), **own}
+        files = {**agent.deployed_files(agent.source_files(device)), **own}
         flash = tmp_path / "flash.bin"
         flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
         twin = Twin(flash, runtime, {"ds18x20": None})  # the chip's own sensor needs no waiting

@@ -21,7 +21,7 @@ from host_tests.unit import vm
 from host_tests.unit.test_signature import DIGEST, MODULUS, SIGNATURE, SIGNATURES, Key, flip, reseal, sign
 from tools.proof import rounds, scratch
 from tools.proof.reply import as_string
-from tools.twin.image import make_image
+from tools.twin.image import bundle_files, make_bundle, make_image
 from tools.twin.paths import DEVICE
 from tools.twin.small_chip import SLOT_BYTES
 
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOC = ROOT / "docs" / "what-it-refuses.md"
 
 NEW = make_image(2)
+BUNDLE = bundle_files(2)
 LONG = make_image(2, size_bytes=40000)
 SECOND_SEGMENT = 24 + 8 + 256
 
@@ -59,6 +60,26 @@ def with_length(image: bytes, at: int, length: int) -> bytes:
 
 def boot_loader() -> bytes:
     return make_image(7, magic=0)
+
+
+def exactly(size_bytes: int) -> bytes:
+    """A release's image of this size."""
+    return make_image(2, size_bytes=9000 + size_bytes - len(NEW))
+
+
+def with_manifest(**members) -> bytes:
+    """A release whose manifest says this."""
+    return make_image(2, files=bundle_files(2, **members))
+
+
+def without(path: str) -> bytes:
+    """A release whose bundle lacks a file."""
+    return make_image(2, files={name: content for name, content in BUNDLE.items() if name != path})
+
+
+def cut_index() -> bytes:
+    """A release whose bundle claims more paths than its index has."""
+    return make_image(2, bundle=make_bundle(BUNDLE)[:-4] + struct.pack("<I", 200))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +116,27 @@ UNSIGNED = {
     "a bit flipped in the data": flip(NEW, 5000),
     "a bit flipped in the hash": flip(NEW, len(NEW) - 1),
     "a wrong checksum under a hash that fits": rehash(flip(NEW, len(NEW) - 33)[:-32]),
+    "a plain MicroPython": make_image(2, release="v1.27.0", micropython=""),
+    "a release of another product": make_image(2, product="Relay"),
+    "a release below the floor": make_image(2, release=0),
+    "a release with MicroPython 1.23": make_image(2, micropython="1.23.0"),
+    "a release with a MicroPython that is no number": make_image(2, micropython="preview"),
+    "a release without a bundle": make_image(2, bundle=bytes(64)),
+    "a bundle whose index is damaged": cut_index(),
+    "a bundle without the agent": without("/agent/loop.py"),
+    "a bundle without the product's module": without("/thermometer.py"),
+    "a bundle without a manifest": without("/manifest.json"),
+    "a manifest of 3 KB": with_manifest(description="x" * 3000),
+    "a manifest that is no JSON": make_image(2, files={**BUNDLE, "/manifest.json": b"product: Thermometer"}),
+    "a manifest that is no text": make_image(2, files={**BUNDLE, "/manifest.json": b"\xff\xfe{}"}),
+    "a manifest nested a thousand deep": make_image(2, files={**BUNDLE, "/manifest.json": b"[" * 1000}),
+    "a manifest with a number that is a text": with_manifest(release="2"),
+    "another release's manifest": with_manifest(release=3),
+    "another product's manifest": with_manifest(product="Relay"),
+    "a manifest with a floor above its own release": with_manifest(floor=3),
+    "a manifest with keys that are no keys": with_manifest(settings={"signing_keys": ["mine"]}),
+    "a manifest with a setting that is the board's own": with_manifest(settings={"wifi": [["home", "secret"]]}),
+    "a manifest with an interval of 0 s": with_manifest(settings={"check_interval_s": 0}),
 }
 
 
@@ -104,12 +146,11 @@ def signed_cases(keys: list[Key], folder: Path) -> dict[str, bytes]:
     another = sign(make_image(3), folder, keys[0])
     start = len(mine) - SIGNATURES
     mixed = mine[:start] + another[-SIGNATURES:]
-    aligned = make_image(2, size_bytes=11944)
-    assert len(aligned) % SIGNATURES == 0
+    aligned = exactly(3 * SIGNATURES)
     return {
         "an unsigned image": NEW,
         "an unsigned image with an empty sector behind it": aligned + b"\xff" * SIGNATURES,
-        "an unsigned image that fills the slot": make_image(2, size_bytes=SLOT_BYTES - 344),
+        "an unsigned image that fills the slot": exactly(SLOT_BYTES),
         "an image signed with a wrong key": theirs,
         "the signature of another image": mixed,
         "the signature of another image, made out to this one": reseal(
@@ -217,10 +258,13 @@ def write_cases(folder: Path, cases: dict, good: bytes, trusted: list[str]) -> N
     (folder / "cases.json").write_text(json.dumps(listed))
 
 
+TITLES = ("The firmware", "The signature", "A patch", "The connection")
+
+
 def test_no_verdict_on_a_firmware_is_missing_from_the_tables():
     known = list(sentences())
     verdicts = known[known.index("bad_firmware_body") : known.index("refused_by_chip") + 1]
-    listed = {row[0] for title in ("The firmware", "The signature", "The connection") for row in table(title).values()}
+    listed = {row[0] for title in TITLES for row in table(title).values()}
     assert set(verdicts) <= listed, set(verdicts) - listed
 
 
@@ -314,6 +358,7 @@ class Misbehaving(ThreadingHTTPServer):
         self.scripts = list(scripts)
         self.target = rounds.BAD
         self.told: dict | None = None
+        self.waits = contextlib.ExitStack()  # the device's, until all is as it should be
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.ended = threading.Event()
@@ -321,6 +366,7 @@ class Misbehaving(ThreadingHTTPServer):
 
     def heal(self) -> None:
         """From now on all is as it should be."""
+        self.waits.close()
         self.target = rounds.GOOD
         self.scripts = [WHOLE]
 
@@ -382,15 +428,9 @@ def test_connection_that_cannot_be_relied_on(tmp_path, monkeypatch):
     outcomes = {}
     for name, scripts in CONNECTIONS.items():
         heard = io.StringIO()
-        with Misbehaving(scripts) as server, contextlib.redirect_stdout(heard), contextlib.ExitStack() as waits:
+        with Misbehaving(scripts) as server, server.waits, contextlib.redirect_stdout(heard):
             if expected[name][0] == "stalled":
-                waits.enter_context(short_waits())
-
-            def heal(server=server, waits=waits):
-                waits.close()
-                server.heal()
-
-            rounds.rounds(rounds.start(server.url), heal)
+                server.waits.enter_context(short_waits())
+            rounds.rounds(rounds.start(server.url), server)
             outcomes[name] = Outcome(heard.getvalue().splitlines())
-            outcomes[name].told = server.told
     check("The connection", outcomes)

@@ -4,32 +4,41 @@ import json
 
 import pytest
 
-from tools import firmware, server
-from tools.twin.__main__ import is_done, make_factory_fresh
+from tools import demo, firmware, release, server
+from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin
+from tools.twin.paths import VM
 
 SERIAL = "THERM00000000000001"
 
-ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
+RUNTIME = "vm" if VM.exists() else "cpython"  # releases are compiled
+
+
+BUILD_DATE = slice(128, 144)  # in an app image
 
 
 @pytest.fixture(scope="session")
-def image_2() -> bytes:
-    return firmware.app_image("1.28.0")
+def releases() -> dict[str, bytes]:
+    """The factory's release; one whose product has changed; one in which MicroPython's bytes have changed as well."""
+    rebuilt = bytearray(firmware.app_image("1.27.0"))
+    rebuilt[BUILD_DATE] = b"Nov  1 2026".ljust(16, b"\0")
+    app = release.seal(bytes(rebuilt))
+    other = release.make_release(app, release.Contents(3), source=not VM.exists())
+    return {"1": make_app(1), "2": demo.make_version_2(), "3": other}
 
 
 @pytest.fixture
-def world(tmp_path, image_2, request):
-    """A server with versions 1 (published, not the target) and 2 (the target), and a factory-fresh thermometer."""
+def world(tmp_path, releases, request):
+    """A server with the three releases, the second one being the target, and a factory-fresh thermometer."""
     form = getattr(request, "param", "auto")
     with server.running(tmp_path / "server", firmware_form=form) as running:
         vendor = running.vendor
         template = vendor.create_template("Thermometer")
         vendor.add_serials(vendor.create_product("Thermometer", template["id"])["id"], [SERIAL])
         versions = {}
-        for name, version in (("1", "1.27.0"), ("2", "1.28.0")):
-            path = tmp_path / f"app-{version}.bin"
-            path.write_bytes(firmware.app_image(version))
+        for name, image in releases.items():
+            path = tmp_path / f"{name}.bin"
+            path.write_bytes(image)
             versions[name] = vendor.create_version(template["id"], path)["id"]
         vendor.set_target(template["id"], versions["2"])
         flash = tmp_path / "flash.bin"
@@ -48,7 +57,7 @@ def check_in_step(running, flash, version_id, image):
     assert thing["name"] == "ThermometerDevice"
     assert thing["currentVersion"]["id"] == thing["targetVersion"]["id"] == version_id
     assert thing["properties"]["temperature"] == 21.5
-    twin = Twin(flash, "cpython")
+    twin = Twin(flash, RUNTIME)
     state = twin.state()
     assert state["versionId"] == version_id
     assert twin.slot_bytes(state["slot"], len(image)) == image
@@ -57,63 +66,66 @@ def check_in_step(running, flash, version_id, image):
 
 @pytest.mark.vm
 @pytest.mark.parametrize("world", ["string", "object", "raw"], indirect=True)
-def test_every_body_form_on_an_esp32s_heap(world, image_2):
+def test_every_body_form_on_an_esp32s_heap(world, releases):
     running, flash, versions, _ = world
     power_on(flash, "vm")
-    check_in_step(running, flash, versions["2"], image_2)
+    check_in_step(running, flash, versions["2"], releases["2"])
 
 
-@pytest.mark.parametrize("runtime", ON_BOTH)
-def test_from_the_factory_to_confirmed_and_then_nothing_is_left_to_do(world, image_2, runtime):
+def test_from_the_factory_to_confirmed_and_then_nothing_is_left_to_do(world, releases):
     running, flash, versions, _ = world
-    console = power_on(flash, runtime)
+    console = power_on(flash, RUNTIME)
     steps = ["[1/5] serial number THERM00000000000001", "[2/5] activated", "[2/5] renamed to ThermometerDevice"]
     steps += ["[3/5] target version 2", "[4/5] firmware 2 into ota_1 |", "on trial", "[5/5] version 2 confirmed"]
     places = [console.index(step) for step in steps]
     assert places == sorted(places), console
-    check_in_step(running, flash, versions["2"], image_2)
+    assert "21.5 C = 70.7 F reported" in console, "not version 2's code"
+    check_in_step(running, flash, versions["2"], releases["2"])
     written = flash.read_bytes()
-    again = power_on(flash, runtime)
+    again = power_on(flash, RUNTIME)
     assert "[2/5]" not in again and "[4/5]" not in again and "[5/5]" not in again
     assert flash.read_bytes() == written, "a boot that is in step has written to flash"
 
 
-def test_going_back_to_version_1_is_an_update_like_any_other(world):
+def test_update_of_micropython_itself_and_the_way_back_are_updates_like_any_other(world, releases):
     running, flash, versions, template = world
-    power_on(flash, "cpython")
-    running.vendor.set_target(template["id"], versions["1"])
-    power_on(flash, "cpython")
-    check_in_step(running, flash, versions["1"], firmware.app_image("1.27.0"))
+    power_on(flash, RUNTIME)
+    for name in ("3", "1"):
+        running.vendor.set_target(template["id"], versions[name])
+        console = power_on(flash, RUNTIME)
+        assert "21.5 C reported\n" in console, "not its own code"
+        check_in_step(running, flash, versions[name], releases[name])
 
 
 def test_second_activation_elsewhere_is_met_with_one_activation(world):
     running, flash, _, _ = world
-    power_on(flash, "cpython")
+    power_on(flash, RUNTIME)
     import httpx
 
     thing_id = running.vendor.thing(SERIAL)["id"]
     stolen = httpx.put(f"{running.url}/v1/things/activate/{SERIAL}.json").json()
     assert stolen["thingId"] == thing_id
-    console = power_on(flash, "cpython")
+    console = power_on(flash, RUNTIME)
     assert console.count("[2/5] activated") == 1, console
     assert "[2/5] renamed" not in console and "[4/5]" not in console
 
 
 def test_version_already_confirmed_at_the_server_is_taken_from_there(world):
-    running, flash, versions, _ = world
+    running, flash, versions, template = world
     import httpx
 
     thing = httpx.put(f"{running.url}/v1/things/activate/{SERIAL}.json").json()
-    confirm = f"{running.url}/v1/things/{thing['thingId']}/versions/{versions['2']}.json"
+    confirm = f"{running.url}/v1/things/{thing['thingId']}/versions/{versions['1']}.json"
     httpx.put(confirm, headers={"X-ApiKey": thing["apiKey"]}).raise_for_status()
-    console = power_on(flash, "cpython")
+    running.vendor.set_target(template["id"], versions["1"])
+    console = power_on(flash, RUNTIME)
     assert "[4/5]" not in console
-    assert Twin(flash, "cpython").state()["versionId"] == versions["2"]
+    assert Twin(flash, RUNTIME).state()["versionId"] == versions["1"]
 
 
 def test_secrets_reach_no_console(world):
     _, flash, _, _ = world
-    console = power_on(flash, "cpython")
-    state = json.loads(Twin(flash, "cpython").files()["/state.json"])
+    console = power_on(flash, RUNTIME)
+    state = json.loads(Twin(flash, RUNTIME).files()["/state.json"])
     assert state["apiKey"] not in console
     assert "twin-password" not in console

@@ -32,7 +32,8 @@ def power_on(cut=None, seed=0, records=((1, otadata.VALID),), memory=None):
         table = factory.partition_table(LAYOUT)
         memory[0x8000 : 0x8000 + len(table)] = table
         for address, kind in ((0x10000, 1), (OTA_1, 2)):
-            memory[address : address + 9384] = make_image(kind)[:9384].ljust(9384, b"\xff")
+            image = make_image(kind)
+            memory[address : address + len(image)] = image
         for sector, (sequence, state) in enumerate(records):
             record = struct.pack("<I20sII", sequence, b"\xff" * 20, state, otadata.crc(sequence))
             memory[OTADATA + sector * SECTOR : OTADATA + sector * SECTOR + 32] = record

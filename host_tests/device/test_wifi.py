@@ -1,4 +1,4 @@
-"""WiFi from power-on to the console, on both runtimes; what each case means is for host_tests/logic/wifi.py."""
+"""WiFi from power-on to the console, on both runtimes; what each case means is for host_tests/unit/test_wifi.py."""
 
 import json
 
@@ -16,7 +16,7 @@ SHORTER = ((b"_REASON_AFTER_MS = const(10000)", b"const(300)"), (b"_JOIN_TIMEOUT
 
 def power_on(tmp_path, runtime, world, known, server="http://127.0.0.1:9", until=lambda console: " C," in console):
     """The console until the thermometer has measured. Nobody listens at the server's address unless one is named."""
-    files = agent.source_files(DEVICE)
+    files = agent.deployed_files(agent.source_files(DEVICE))
     for old, new in SHORTER:
         path = next(path for path in files if path.endswith("/board/wifi.py"))
         assert old in files[path]

@@ -22,28 +22,32 @@ __all__ = ["IMAGES", "SERIAL", "Home", "is_done"]
 
 class Home:
     """A thermometer fresh from the factory with version 1 in ota_0, and a server in `folder` that has versions 1 to 3,
-    with 2 as the target; with `patch_bases` it makes patches. Use it as a context manager; the server can be ended and
+    with 2 as the target (`images`, by default small ones with the real agent);
+    with `patch_bases` it makes patches. Use it as a context manager; the server can be ended and
     started again at its address."""
 
-    def __init__(self, folder: Path, runtime: str, patch_bases: int = 0, **config: object) -> None:
+    def __init__(
+        self, folder: Path, runtime: str, patch_bases: int = 0, images: dict | None = None, **config: object
+    ) -> None:
         self._move_to(folder)
         self.runtime = runtime
         self.world: dict = {}
         self.versions: dict[str, str] = {}
         self._port = 0
         self._patch_bases = patch_bases
+        self.images = images or IMAGES
         self._open()
         vendor = self.server.vendor
         self.template_id = vendor.create_template("Thermometer")["id"]
         vendor.add_serials(vendor.create_product("Thermometer", self.template_id)["id"], [SERIAL])
-        for name, image in IMAGES.items():
+        for name, image in self.images.items():
             path = folder / f"{name}.bin"
             path.write_bytes(image)
             self.versions[name] = vendor.create_version(self.template_id, path)["id"]
         self.set_target("2")
         own = factory.own_files(SERIAL, self.url, wifi=WIFI, start_spread_s=0, **config)
         files = {**agent.board_files(), **own}
-        self.flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, IMAGES["1"]))
+        self.flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self.images["1"]))
 
     def __enter__(self) -> "Home":
         return self
@@ -117,7 +121,7 @@ class Home:
         assert thing["name"] == "ThermometerDevice"
         assert thing["currentVersion"]["id"] == thing["targetVersion"]["id"] == self.versions[name]
         assert state["versionId"] == self.versions[name] and state["slot"] == slot and state["thingId"] == thing["id"]
-        assert self.twin().slot_bytes(slot, len(IMAGES[name])) == IMAGES[name]
+        assert self.twin().slot_bytes(slot, len(self.images[name])) == self.images[name]
         assert thing["properties"]["temperature"] == 21.5
 
     def _move_to(self, folder: Path) -> None:

@@ -18,12 +18,12 @@ HANG_S = 120
 """Longer than any of a device's waits but the one for a whole body."""
 
 HASTE = {
-    "response.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 1500},
-    "connection.py": {"_CONNECT_TIMEOUT_S": 1, "_SEND_MS": 1000},
+    "net/response.py": {"_ANSWER_MS": 700, "_STALL_MS": 300, "_WINDOW_MS": 700, "_TOTAL_MS": 1500},
+    "net/connection.py": {"_CONNECT_TIMEOUT_S": 1, "_SEND_MS": 1000},
 }
 """Waits for moments only; the device's own are of the same kind, but longer."""
 
-WAITS = {"own": {}, "hasty": HASTE, "short window": {"response.py": {"_WINDOW_MS": 1500}}}
+WAITS = {"own": {}, "hasty": HASTE, "short window": {"net/response.py": {"_WINDOW_MS": 1500}}}
 
 
 def hasty_device(folder: Path, haste: dict = HASTE) -> Path:
@@ -31,7 +31,7 @@ def hasty_device(folder: Path, haste: dict = HASTE) -> Path:
     device = folder / "device"
     shutil.copytree(DEVICE, device, ignore=shutil.ignore_patterns("__pycache__"))
     for name, constants in haste.items():
-        path = device / "net" / name
+        path = device / name
         source = path.read_text()
         for constant, value in constants.items():
             source, count = re.subn(rf"^{constant} = const\(\d+\)", f"{constant} = const({value})", source, flags=re.M)

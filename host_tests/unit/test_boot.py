@@ -5,11 +5,13 @@ import os
 import struct
 
 import machine
+from agent.errors import PermanentError
 from esp32 import Partition
 from ota.bundle import Bundle
 from ota.slot import Slot
 
 from host_tests.unit import boot
+from host_tests.unit.expect import raises
 from tools.proof import scratch
 from tools.twin import hardware, otadata
 from tools.twin.image import bundle_files, make_image
@@ -88,7 +90,7 @@ def test_same_bytes_elsewhere_in_the_index_are_not_taken_for_a_path():
         assert bundle.open("/a.txt", "r").read() == "this"
         assert Bundle(Slot(Partition("ota_0"))).text("/a.txt") == "this"
     powered(make_image(1, bundle=content + other + struct.pack("<I", 1)))
-    assert not Bundle(Slot(Partition("ota_0"))).has("/a.txt")
+    raises(PermanentError, "bad_bundle", Bundle(Slot(Partition("ota_0"))).size_bytes, "/a.txt")
     try:
         started(scratch.folder())["mounted"]["/release"].stat("/a.txt")
     except OSError:

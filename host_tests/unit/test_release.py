@@ -223,6 +223,8 @@ def bad_bundles():
     yield "bad_bundle", without("/main.py")
     yield "bad_bundle", without("/agent/loop.py")
     yield "bad_bundle", without("/board/__init__.py")
+    yield "bad_bundle", without("/thermometer.py")
+    yield "bad_bundle", make_image(2, files=bundle_files(2, app="relay"))
     yield "bad_bundle", without("/manifest.json")
     yield "bad_bundle", with_entry("/manifest.json", 4, 1 << 20)
     yield "bad_bundle", with_entry("/manifest.json", 0xFFFFFFF0, 100)

@@ -92,6 +92,7 @@ def start(server_url, keys=(), secure=0):
         renamed=True,
         version_id=V1,
         confirmed=True,
+        floor=1,
         slot=running.slot,
         image=running.image,
     )

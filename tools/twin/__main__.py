@@ -19,7 +19,7 @@ _AROUND = {
     "neighbour": {"password": "not-your-password", "signal": -85},
 }
 _OWNER_S = 3600
-_DONE = re.compile(r"^in step with version .*^\S+ C reported\n", re.MULTILINE | re.DOTALL)
+_DONE = re.compile(r"^in step with version .*^\S+ C[^\n]* reported\n", re.MULTILINE | re.DOTALL)
 
 
 def is_done(console: str) -> bool:

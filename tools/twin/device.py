@@ -34,8 +34,8 @@ WORLD: dict[str, Any] = {"wifi": {"twin": "twin-password"}, "ds18x20": 21.5, "ch
 "crash" or "offline". The machine code in the slots is never executed; every image not named here runs the agent."""
 
 
-WATCHDOG_SPEED = 1
-"""How much faster the watchdog's time runs than the clock."""
+TRIAL_SPEED = 1
+"""How much faster than the clock the watchdog's time runs in a trial."""
 
 
 class TwinError(Exception):
@@ -73,6 +73,7 @@ class Twin:
         self.cut = cut
         self._cut_now: tuple[int, str] | None = None
         self._rtc_memory = ""  # in hex; survives a reset
+        self._on_trial = False
 
     def power_on(
         self, max_boots: int = 8, timeout_s: float = 120, until: Callable[[str], bool] = lambda console: False
@@ -81,7 +82,7 @@ class Twin:
         `max_boots` starts of a program, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         heard = ""
-        cause, label = "power-on", ""
+        cause, label, why = "power-on", "", ""
         self._rtc_memory = ""
 
         def hear(text: str) -> None:
@@ -100,6 +101,7 @@ class Twin:
                         raise TwinError(f"{self.flash_path}: {error}") from None
                     hear(f"-- {cause}: the boot loader starts {label} ({why})\n")
             self._cut_now = self.cut[1:] if self.cut and self.cut[0] == boot else None
+            self._on_trial = why == "on trial"
             ended = self._run(label, cause, deadline, hear, lambda: until(heard))
             if ended in ("until", "timeout", "ended"):
                 return Result(ended, boot, heard)
@@ -202,7 +204,7 @@ class Twin:
                     for line in lines:
                         word, _, rest = line.decode().partition(" ")
                         if word == "watchdog":
-                            watchdog = time.monotonic() + int(rest) / 1000 / WATCHDOG_SPEED
+                            watchdog = time.monotonic() + int(rest) / 1000 / (TRIAL_SPEED if self._on_trial else 1)
                         elif word == "rtc_memory":
                             self._rtc_memory = rest
                         elif word == "kbd_intr":

@@ -54,6 +54,7 @@ def bundle_files(number, product="Thermometer", **manifest):
     return {
         "/manifest.json": json.dumps(members).encode(),
         "/main.py": b"",
+        "/thermometer.py": b"",
         "/agent/loop.py": b"",
         "/board/__init__.py": b"",
     }

@@ -7,6 +7,7 @@ _READER, _FILES = "device/agent/record_reader.py", "device/agent/files.py"
 _PROVISION, _THINGS = "device/gadgetkeeper/provision.py", "device/gadgetkeeper/things.py"
 _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
+_BUNDLE = "device/ota/bundle.py"
 _RECONCILE, _SIGNATURE, _SLOTS = "device/ota/reconcile.py", "device/ota/signature.py", "device/ota/slots.py"
 _HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings.py", "device/ota/traces.py"
 _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove", "device/ota/writer.py:write"
@@ -17,7 +18,6 @@ _WRITE_AHEAD = "update.device.record.write_ahead(pending, quarantined=None)"
 _OR_REFUSE = "try: ...\nexcept AgentError as error: ..."
 _CHECK_IMAGE = 'run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)'
 _CHECK_HEADER_ON_FLASH = 'run("ota.header", "check_header", update, head, size_bytes or 0)'
-_CHECK_MANIFEST = 'run("agent.manifest", "check_manifest", manifest, update.release, update.device.settings.product)'
 _CHECK_HEADER = 'run("ota.header", "check_header", update, head, least_bytes)'
 _RECONCILED = 'running = run("ota.reconcile", "reconcile", device)'
 _PROVE_AT_ONCE = 'if running.on_trial:\n    run("ota.trial", "prove", device, running)\n    running.on_trial = False'
@@ -289,11 +289,20 @@ MUTANTS = [
         _CHECK_AND_ARM,
         swap(_OR_REFUSE, "_program_head(update.slot)"),
     ),
-    Mutant("the manifest is not compared with the image", f"{_ARMING}:_check", remove(_CHECK_MANIFEST)),
+    Mutant(
+        "the manifest is not compared with the image",
+        f"{_BUNDLE}:check_bundle",
+        replace('run("agent.manifest", "check_manifest", text, release, product)', '"thermometer"'),
+    ),
+    Mutant(
+        "the product's module is not looked for",
+        f"{_BUNDLE}:check_bundle",
+        remove("bundle.check_module('/' + app.replace('.', '/'))"),
+    ),
     Mutant(
         "the bundle is not checked",
         f"{_ARMING}:_check",
-        both(remove('manifest = run("ota.bundle", "read_manifest", update.slot)'), remove(_CHECK_MANIFEST)),
+        remove('run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)'),
     ),
     Mutant(
         "an image that is not whole is judged by its header",
