@@ -257,7 +257,7 @@ class _Vm:
         """Have the terminal give Ctrl-C to the program as a byte, or interrupt it."""
         self.takes_interrupts = as_bytes
         attributes = termios.tcgetattr(self._slave)
-        attributes[3] = attributes[3] & ~termios.ISIG if as_bytes else attributes[3] | termios.ISIG
+        attributes[6][termios.VINTR] = b"\0" if as_bytes else _CTRL_C  # ISIG tells who is listening
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
 
     def runs_program(self) -> bool:
