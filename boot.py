@@ -47,8 +47,11 @@ class File(io.IOBase):
         """Answer the loader: how much to read at a time."""
         return _LOADER_BYTES if request == _GET_BUFFER_SIZE else 0
 
-    def close(self):
-        """Nothing is to be done."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
 
 class Bundle:
@@ -135,7 +138,7 @@ class Start:
         """Count the starts since the release was healthy last; after too many, go back to the other slot's."""
         memory = machine.RTC().memory()  # survives a reset, not a power cut
         starts = memory[0] + 1 if memory else 1
-        machine.RTC().memory(bytes((min(starts, 255),)))
+        machine.RTC().memory(bytes((min(starts, 255),)) + memory[1:])  # the rest is the agent's
         if starts > _UNHEALTHY_STARTS_MAX:
             self._go_back()
 

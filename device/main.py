@@ -4,6 +4,7 @@ It is gone through at power-on and every `check_interval_s` after that; what is 
 step is a phase: see `agent.runner`.
 """
 
+from agent.errors import AgentError
 from agent.runner import Next, run
 
 
@@ -53,10 +54,11 @@ def provision(device) -> "Next | None":
         run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
-    if not in_step and record.quarantined != target.id:
+    held = run("ota.hold", "why_held", device, target)
+    if not in_step and not held:
         return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
     if not in_step:
-        console.step(4, "firmware {} has failed here; waiting for another target version", target.name)
+        console.step(4, held)
 
     # 5. Confirm firmware update
     if record.version_id and not record.confirmed:
@@ -65,3 +67,11 @@ def provision(device) -> "Next | None":
     if in_step:
         console.say(f"in step with version {target.name}")
     return None
+
+
+def report(device) -> None:
+    """Tell the server how the last update went, if it can be reached; otherwise the next round does."""
+    try:
+        run("gadgetkeeper.things", "report_outcome", device)
+    except AgentError:
+        pass

@@ -1,3 +1,3 @@
-import agent.loop, board
+import agent.loop, board, sys
 
-agent.loop.live(board.Board(watchdog, on_trial))
+agent.loop.live(board.Board(watchdog, on_trial, sys.stdin.buffer))

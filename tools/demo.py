@@ -24,8 +24,8 @@ from tools.twin.paths import DEVICE, VM
 SERIAL = "THERM00000000000001"
 FOLDER = factory.ROOT / "build" / "demo"
 _TIMEOUT_S = 120
-_REPORTED = 'say(f"{celsius} C reported")'
-_REPORTED_IN_FAHRENHEIT = 'say(f"{celsius} C = {celsius * 1.8 + 32:.1f} F reported")'
+_SHOWN = 'f"{reading.celsius} C"'
+_SHOWN_IN_BOTH = 'f"{reading.celsius} C = {reading.celsius * 1.8 + 32:.1f} F"'
 _ENDS = re.compile(r"^(.+?)(?:; the thermometer runs, next try in (\d+) s|; waiting for another target version)$", re.M)
 
 
@@ -112,12 +112,12 @@ _FAILURES = (
 def make_version_2() -> bytes:
     """Return release 2: the same MicroPython, and a thermometer that shows degrees Fahrenheit as well."""
     source = (DEVICE / "thermometer.py").read_text()
-    if _REPORTED not in source:
-        raise DemoError("device/thermometer.py has no line that prints what it has reported")
+    if _SHOWN not in source:
+        raise DemoError("device/thermometer.py has no line that shows degrees Celsius")
     with tempfile.TemporaryDirectory() as folder:
         app = Path(folder, "thermometer")
         app.mkdir()
-        (app / "thermometer.py").write_text(source.replace(_REPORTED, _REPORTED_IN_FAHRENHEIT))
+        (app / "thermometer.py").write_text(source.replace(_SHOWN, _SHOWN_IN_BOTH))
         return make_app(2, app=app)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -114,6 +115,25 @@ def check_file(path: Path) -> bool:
         module("ota.bundle").check_bundle(slot, update.release, device.settings.product)
         _check_checksum(file)
     return is_signed
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a release says it is; no release below `floor` is installed any more where it has proven itself."""
+
+    product: str
+    number: int
+    floor: int
+
+
+def identity(path: Path) -> Identity | None:
+    """Return what the release in a file says it is; None for a file that is no release."""
+    with path.open("rb") as file, contextlib.suppress(Refused, ValueError), _verdict():
+        head = module("ota.header").Header(file.read(_HEAD_BYTES).ljust(_HEAD_BYTES, b"\0"))
+        bundle = module("ota.bundle").Bundle(module("ota.slot").Slot(File(file, _FLASH_MAX_BYTES)))
+        manifest = module("agent.manifest").parse_manifest(bundle.text("/manifest.json"))
+        return Identity(head.product, manifest.release, manifest.floor)
+    return None
 
 
 def fingerprint(path: Path) -> str | None:

@@ -21,13 +21,14 @@ from tools import espressif, factory, firmware, ondevice, release
 from tools.arguments import failed, file_name, free_text
 from tools.factory import FLASH_SIZES, ROOT, layout
 from tools.factory.files import write_whole
-from tools.factory.settings import check_server, read_ca
+from tools.factory.settings import check_server, is_own_address, read_ca
 from tools.server.cli import add_connection, open_vendor
 from tools.server.client import Vendor, VendorError
 from tools.server.commands import UsageError, pick, upload_progress
 
 FOLDER = ROOT / "build" / "publish"
 _MICROPYTHON = "1.27.0"
+_EPOCH_2000_S = 946684800
 _PATCHES_WITHIN_S = 180
 _PATCHES_POLL_S = 0.5
 _SERVER_VARIABLE = "GADGETKEEPER_SERVER"
@@ -154,7 +155,8 @@ def _contents(options: argparse.Namespace) -> release.Contents:
     if options.new_server:
         settings["server"] = options.new_server
     ca = read_ca(options.ca_for_devices) if options.ca_for_devices else None
-    return release.Contents(int(options.version), options.product, options.floor, settings, ca, options.app)
+    built_at = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()) - _EPOCH_2000_S
+    return release.Contents(int(options.version), options.product, options.floor, settings, ca, options.app, built_at)
 
 
 def sign(app: bytes, key: Path | None, command: str | None) -> tuple[bytes, str]:
@@ -342,7 +344,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--ca-for-devices", type=_file, metavar="PEM", help="whom devices trust to vouch for the server"
     )
     parser.add_argument(
-        "--new-server", type=check_server, metavar="URL", help="the server that devices go to from then on"
+        "--new-server", type=_new_server, metavar="URL", help="the server that devices go to from then on"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask whether these changes are meant")
     parser.add_argument("--version", type=_version, required=True, help="the name it will have: the next number")
@@ -364,6 +366,16 @@ def _file(text: str) -> Path:
     if not file_name(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: no such file")
     return Path(text)
+
+
+def _new_server(text: str) -> str:
+    try:
+        check_server(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if is_own_address(text):
+        raise argparse.ArgumentTypeError(f"{text} is every board for itself: none would find the server (NEW_SERVER=…)")
+    return text
 
 
 def _version(text: str) -> str:

@@ -21,6 +21,9 @@ PRODUCT = "Thermometer"
 MICROPYTHON_LEAST = (1, 24)
 """Older ones lack the boot loader's rollback, `tls`, or the dates of certificates."""
 
+LITTLEFS = 0x00020001
+"""The latest file system that each MicroPython from `MICROPYTHON_LEAST` on mounts: littlefs 2.1 (up to 1.21: 2.0)."""
+
 _HEADER_BYTES = 24
 _SEGMENTS_AT = 1
 _SEGMENTS_MAX = 16
@@ -46,7 +49,8 @@ class ReleaseError(Exception):
 class Contents:
     """What a release is made of besides its MicroPython: `number` counts up; no release below `floor` is ever installed
     once this one has proven itself; `settings` replace the factory's; `ca` is a PEM file's content; `app` is a folder
-    with the product's code in place of the thermometer's."""
+    with the product's code in place of the thermometer's; `built_at` is in seconds since 2000, 0 for a release that
+    does not tell."""
 
     number: int
     product: str = PRODUCT
@@ -54,6 +58,7 @@ class Contents:
     settings: dict = field(default_factory=dict)
     ca: bytes | None = None
     app: Path | None = None
+    built_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,17 @@ def release_files(contents: Contents, micropython: str, source: bool = False) ->
     if contents.ca is not None:
         files[_CA_PATH] = contents.ca
         settings["ca"] = agent.RELEASE + _CA_PATH
-    manifest = {"product": contents.product, "release": contents.number, "micropython": micropython, "app": app_name}
+    manifest: dict[str, object] = {
+        "product": contents.product,
+        "release": contents.number,
+        "micropython": micropython,
+        "app": app_name,
+    }
     if contents.floor:
         manifest["floor"] = contents.floor
+    if contents.built_at:
+        manifest["built_at"] = contents.built_at
+    manifest["littlefs"] = LITTLEFS
     if settings:
         manifest["settings"] = settings
     files["/manifest.json"] = json.dumps(manifest).encode()

@@ -10,13 +10,14 @@ from micropython import const
 
 _FIRST_S = const(4)
 _CAP_S = const(900)
+_SPREAD_MAX_S = const(3600)
 _TRIES_MAX = const(24)  # about two hours of tries
 _DOUBLINGS_MAX = const(9)
 
 
 def spread_ms(spread_s: int) -> int:
-    """Return a random wait in milliseconds, up to `spread_s` seconds."""
-    return random.randrange(spread_s * 1000 + 1)
+    """Return a random wait in milliseconds, up to `spread_s` seconds, an hour at most."""
+    return random.randrange(min(spread_s, _SPREAD_MAX_S) * 1000 + 1)
 
 
 def interval_s(usual_s: int) -> int:

@@ -45,10 +45,10 @@ class Device:
         self.link = Link()
         self.server_date = ""  # Date header of the server's last answer
 
-    def report(self, property_id: str, value: object) -> None:
-        """Write one property of the thing at the server. AgentError when that fails."""
-        self.board.connect(self.settings.wifi)
-        run(f"{self.backend}.things", "write_property", self, property_id, value)
+    def report(self, property_id: str, value: object, now: bool = True) -> None:
+        """Write one property of the thing at the server. AgentError when that fails; unless the server refuses it for
+        good, the value is kept and sent later with its age. With `now` False it is kept at once."""
+        run("agent.outage", "report", self, property_id, value, now)
 
     def wait(self, duration_ms: int) -> None:
         """Sleep; the watchdog is kept quiet."""

@@ -11,11 +11,12 @@ _FILE_MAX_BYTES = const(8192)
 
 
 def read_text(path: str) -> str:
-    """Return the file's text, at most 8 KiB of it. OSError when it cannot be read, ValueError when it is no UTF-8."""
+    """Return the file's text, at most 8 KiB of it, without a byte order mark. OSError when it cannot be read,
+    ValueError when it is no UTF-8."""
     # As much as there is, and no more: a read for 8 KiB would allocate 8 KiB in one piece.
     size_bytes = os.stat(path)[6]
     with open(path) as file:
-        return file.read(min(size_bytes, _FILE_MAX_BYTES))
+        return file.read(min(size_bytes, _FILE_MAX_BYTES)).lstrip("\ufeff")
 
 
 def replace_text(path: str, text: str) -> None:

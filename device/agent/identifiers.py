@@ -9,5 +9,8 @@ def is_id(value: object) -> bool:
 
 
 def is_etag(value: object) -> bool:
-    """Return True for a strong entity tag that holds an Id in quotes, as servers make them."""
-    return isinstance(value, str) and value[:1] == value[-1:] == '"' and is_id(value[1:-1])
+    """Return True for a strong entity tag of 1 to 128 characters in quotes (RFC 9110, 8.8.3), whatever server made
+    it."""
+    if not isinstance(value, str) or not 2 < len(value) <= 130 or value[0] != '"' or value[-1] != '"':
+        return False
+    return value.count('"') == 2 and min(value) > " " and max(value) <= "~"

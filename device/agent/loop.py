@@ -4,7 +4,7 @@ import sys
 
 from micropython import const
 
-from . import errors  # noqa: F401  stays loaded: an error that one phase raises is judged in another
+from . import errors  # stays loaded: an error that one phase raises is judged in another
 from .console import Console
 from .device import Device
 from .runner import run
@@ -39,6 +39,9 @@ def keep_in_step(device) -> int:
         run("main", "provision", device)
         return run("agent.round", "succeed", device)
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
-        return run("agent.round", "fail", device, error)
+        wait_s = run("agent.round", "fail", device, error)
+        if device.record.outcome and isinstance(error, errors.PermanentError):
+            run("main", "report", device)  # to the vendor's rollout the next round would be late
+        return wait_s
     finally:
         device.link.close()

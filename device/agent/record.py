@@ -51,7 +51,7 @@ class Record:
         self.api_key: str | None = None
         self.server: str | None = None  # that has activated the thing
         self.signed = False  # only signed releases are taken since
-        self.sensor_seen = False
+        self.sensors: str | None = None  # ROM codes of the first one and of another one that were seen
         self.renamed = False
         self.version_id: str | None = None  # of the installed firmware, in the next two
         self.slot: str | None = None
@@ -61,6 +61,8 @@ class Record:
         self.previous_image: str | None = None
         self.floor = 0  # no release with a lower number is installed any more
         self.quarantined: str | None = None  # Id of a version that has failed here
+        self.day = 0  # number of the day on which the last download began
+        self.downloads = 0  # that began on it
         self.outcome: dict | None = None  # of the last update, until the server has heard it
         self.pending: Pending | None = None
         self.time_s: int | None = None  # the latest time learned, in seconds since 2000

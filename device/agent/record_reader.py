@@ -28,7 +28,7 @@ def read_record(root: str) -> Record:
     server = members.get("server")
     record.server = server if isinstance(server, str) else None
     record.signed = members.get("signed") is True
-    record.sensor_seen = members.get("sensorSeen") is True
+    record.sensors = _id(members, "sensors")
     record.renamed = members.get("renamed") is True
     record.version_id = _id(members, "versionId")
     record.slot = _id(members, "slot")
@@ -38,6 +38,8 @@ def read_record(root: str) -> Record:
     record.previous_image = _id(members, "previousImage")
     record.floor = _count(members, "floor") or 0
     record.quarantined = _id(members, "quarantined")
+    record.day = _count(members, "day") or 0
+    record.downloads = _count(members, "downloads") or 0
     record.time_s = _count(members, "time")
     outcome = members.get("verdict")
     if isinstance(outcome, dict) and _id(outcome, "versionId"):

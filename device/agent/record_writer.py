@@ -21,7 +21,7 @@ def _encode(record) -> dict:
         "apiKey": record.api_key,
         "server": record.server,
         "signed": record.signed,
-        "sensorSeen": record.sensor_seen,
+        "sensors": record.sensors,
         "renamed": record.renamed,
         "versionId": record.version_id,
         "slot": record.slot,
@@ -31,6 +31,8 @@ def _encode(record) -> dict:
         "previousImage": record.previous_image,
         "floor": record.floor,
         "quarantined": record.quarantined,
+        "day": record.day,
+        "downloads": record.downloads,
         "verdict": record.outcome,
         "time": record.time_s,
     }

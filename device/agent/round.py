@@ -6,7 +6,7 @@ from .errors import AgentError, PermanentError, RetryableError
 from .runner import run
 
 _PASSWORD_LEAST_CHARS = const(8)  # of WPA2
-_HEAP_FAILURES_MAX = const(8)  # in a row, some ten minutes
+_FAILURES_BEFORE_RESTART = const(8)
 
 
 def prepare(device) -> bool:
@@ -26,11 +26,13 @@ def prepare(device) -> bool:
         return True
     if not schedule.begun:
         schedule.begun = True
+        if run("agent.outage", "restarts", device):
+            schedule.failures = _FAILURES_BEFORE_RESTART  # at the pace of before
         if board.at_power_on():
             board.wait(run("agent.backoff", "spread_ms", settings.start_spread_s))
     board.show("joining")
     try:
-        board.connect(settings.wifi)
+        board.connect(settings.wifi, settings.country)
     except RetryableError:
         if not can_set_up or device.record.thing_id:
             raise
@@ -41,13 +43,14 @@ def prepare(device) -> bool:
 def succeed(device) -> int:
     """Return the seconds until the next round, after one that has ended in step."""
     device.schedule.succeeded()
+    run("agent.outage", "end", device)
     device.board.show("in step")
     return _pause_s(device, None)
 
 
 def fail(device, error: Exception) -> int:
     """Print the error that ended a round, and return the seconds until the next one: 0 when another activation mends
-    it. MemoryError when only a restart can help."""
+    it. Does not return when only a restart can help."""
     schedule = device.schedule
     # Nothing but another activation mends a dropped key, or a thing that the server has lost.
     if isinstance(error, AgentError) and error.code in ("key_dropped", "no_thing") and not schedule.reactivating:
@@ -56,8 +59,6 @@ def fail(device, error: Exception) -> int:
         device.record.dirty = True
         schedule.reactivating = True
         return 0
-    if isinstance(error, MemoryError) and schedule.failures > _HEAP_FAILURES_MAX:
-        raise error  # a fragmented heap
     on_trial = device.board.on_trial()  # its time is short: what mends itself must do so now
     if isinstance(error, PermanentError) and not on_trial:
         schedule.succeeded()  # another try would not mend it
@@ -67,6 +68,7 @@ def fail(device, error: Exception) -> int:
     wait_s = _pause_s(device, asked_s)
     device.board.show("wrong")
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
+    run("agent.outage", "climb", device, error)
     return wait_s
 
 

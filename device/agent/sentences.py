@@ -24,8 +24,7 @@ def _template(code: str) -> str:
     key = f"\n{code} ".encode()
     piece = bytearray(_PIECE_BYTES)
     found = b"\n"
-    file = open(__file__.rpartition("/")[0] + "/errors.txt", "rb")
-    try:
+    with open(__file__.rpartition("/")[0] + "/errors.txt", "rb") as file:
         while True:
             count = file.readinto(piece)
             found += piece[:count]
@@ -37,5 +36,3 @@ def _template(code: str) -> str:
                 return str(found[at + len(key) : end], "utf-8")
             if not count:
                 return ""
-    finally:
-        file.close()

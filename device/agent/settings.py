@@ -6,6 +6,7 @@ from micropython import const
 
 from .errors import PermanentError, RetryableError
 from .files import read_text
+from .identifiers import is_id
 from .runner import run
 
 _INTEGER_MAX = const(0x7FFFFFFF)  # beyond, MicroPython's calendar ends
@@ -18,6 +19,21 @@ def _are_digests(keys: list) -> bool:
     return len(keys) <= _KEYS_MAX and all(
         isinstance(key, str) and len(key) == 64 and not key.strip("0123456789abcdef") for key in keys
     )
+
+
+def _is_country(code: str) -> bool:
+    """Return True for two capital letters, and for nothing."""
+    return not code or (len(code) == 2 and not code.strip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+
+
+def _are_sensors(properties: dict) -> bool:
+    """Return True for properties by the ROM codes of their sensors, in hex."""
+    return all(len(rom) == 16 and not rom.strip("0123456789abcdef") and is_id(properties[rom]) for rom in properties)
+
+
+def _is_secret(text: str) -> bool:
+    """Return True for what may stand in a header, and for none."""
+    return not text or is_id(text)
 
 
 class _Setting:
@@ -42,11 +58,14 @@ def table():
     yield _Setting("server", "http://api.gadgetkeeper.com")
     yield _Setting("ca", "")
     yield _Setting("wifi", [])
+    yield _Setting("country", "", check=_is_country)
     yield _Setting("ntp", "pool.ntp.org")
     yield _Setting("made_at", 0)
     yield _Setting("start_spread_s", 3)
     yield _Setting("thing_name", "ThermometerDevice")
     yield _Setting("temperature_property", "temperature")
+    yield _Setting("sensors", {}, check=_are_sensors)
+    yield _Setting("chip_temperature_property", "")
     yield _Setting("status_property", "status")
     yield _Setting("report_interval_s", 60, least=1)
     yield _Setting("check_interval_s", 3600, least=1)
@@ -55,7 +74,7 @@ def table():
     yield _Setting("led_pin", -1, least=-1)
     yield _Setting("signing_keys", [], check=_are_digests)
     yield _Setting("setup_password", "")
-    yield _Setting("device_secret", "")
+    yield _Setting("device_secret", "", check=_is_secret)
 
 
 # What a release may replace: whom to trust and how often to ask; nothing that is this one board's own
@@ -64,15 +83,15 @@ RELEASE_SETTINGS = ("server", "ca", "signing_keys", "ntp", "report_interval_s", 
 
 def load_settings(device) -> None:
     """Set an attribute of the device's settings for each line of `table`: what the running release's manifest says,
-    otherwise `/config.json`, otherwise its default; `app`, `release` and `floor`, which only the manifest says; and,
-    before all, what its owner has told the board.
+    otherwise `/config.json`, otherwise its default; what only the manifest says: `app`, `release`, `floor` and
+    `built_at`; and, before all, what its owner has told the board.
 
     Settings never fail open: PermanentError when a file is there but cannot be used, or no longer names the server or
     the keys that this thing was activated with. All settings then stay as they were; before the first time they are the
     defaults, but no server is known."""
     settings, record = device.settings, device.record
     values = {setting.name: setting.default for setting in table()}
-    values["app"], values["release"], values["floor"] = "thermometer", None, 0
+    values["app"], values["release"], values["floor"], values["built_at"] = "thermometer", None, 0, 0
     if not settings.__dict__:
         _apply(settings, values)
         settings.server = ""  # nothing is sent before it is known where to
@@ -81,6 +100,7 @@ def load_settings(device) -> None:
         manifest = run("agent.manifest", "parse_manifest", read_text(device.release + "manifest.json"))
         given.update(manifest.settings)
         given["app"], given["release"], given["floor"] = manifest.app, str(manifest.release), manifest.floor
+        given["built_at"] = manifest.built_at
     except OSError as error:
         if error.errno != _ENOENT:  # without one: a board that the agent has been deployed to
             raise RetryableError("unreadable", "manifest.json", error)

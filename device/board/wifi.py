@@ -1,5 +1,9 @@
-"""The board's radio. In memory only while a network is being joined."""
+"""The board's radio. In memory only while a network is being joined.
 
+WPA2 and WPA3 are the firmware's own business: MicroPython offers an access point what ESP-IDF was built with.
+"""
+
+import machine
 import network
 from agent.errors import PermanentError, RetryableError
 from micropython import const
@@ -25,25 +29,36 @@ class _Network:
         self.address = address
 
 
-def connect(networks: list, wait) -> None:
-    """Join the first of the WiFi networks that lets the board in; nothing is done while joined. At most 20 s for each.
+def connect(networks: list, country: str, wait) -> None:
+    """Join the first of the WiFi networks that lets the board in; nothing is done while joined. At most 20 s for each,
+    twice that where its strongest access point does not answer.
 
     [[name, password], ...] or [[name, password, [address, netmask, gateway, dns]], ...]; an open network's password is
-    empty. `wait(duration_ms)` sleeps. RetryableError with each network's reason when none can be joined; PermanentError
-    when `networks` is no such list."""
+    empty. `country` is two letters, or empty. `wait(duration_ms)` sleeps. RetryableError with each network's reason
+    when none can be joined; PermanentError when `networks` is no such list."""
     if not networks:
         return
     try:
         wlan = network.WLAN(network.STA_IF)
-    except (OSError, RuntimeError):  # "Wifi Unknown Error 0x0101": no memory for the radio
-        raise RetryableError("wifi_no_answer", networks[0][0])
+    except (OSError, RuntimeError) as error:  # "Wifi Unknown Error 0x0101": no memory for the radio
+        raise RetryableError("wifi_no_radio", error)
+    except AttributeError as error:  # a MicroPython for other boards
+        raise PermanentError("wifi_no_radio", error)
     if wlan.isconnected():
         return
+    try:
+        network.hostname("thermometer-" + machine.unique_id()[-3:].hex())
+        if country:
+            network.country(country)
+    except ValueError:
+        raise PermanentError("bad_config", "country")
     failures = []
     for members in networks:
         try:
             known = _Network(*members)
-            code = _join(wlan, wait, known)
+            code = _join(wlan, wait, known, True)
+            if code == "wifi_no_answer":  # perhaps another one does
+                code = _join(wlan, wait, known, False)
         except (TypeError, ValueError):
             raise PermanentError("bad_config", "wifi")
         if not code:
@@ -54,8 +69,17 @@ def connect(networks: list, wait) -> None:
     raise RetryableError(code, known.name)
 
 
-def _join(wlan, wait, known: _Network) -> "str | None":
-    """Try one network; None when joined, otherwise the code of the reason."""
+def disconnect() -> None:
+    """Switch the radio off."""
+    try:
+        network.WLAN(network.STA_IF).active(False)
+    except (OSError, RuntimeError):  # it is stuck, or was never on
+        pass
+
+
+def _join(wlan, wait, known: _Network, strongest: bool) -> "str | None":
+    """Try one network, its strongest access point if that can be told; None when joined, otherwise the code of the
+    reason."""
     try:
         # Start the radio anew: `connect` raises "Wifi Internal State Error" while anything is still under way.
         if wlan.active():
@@ -71,7 +95,9 @@ def _join(wlan, wait, known: _Network) -> "str | None":
         # sensor, and a report may well take a tenth of a second.
         if hasattr(wlan, "PM_PERFORMANCE"):  # since MicroPython 1.21
             wlan.config(pm=wlan.PM_PERFORMANCE)
-        wlan.connect(known.name, known.password)
+        name = known.name if isinstance(known.name, bytes) else known.name.encode()
+        point = _strongest(wlan, name) if strongest else None
+        wlan.connect(known.name, known.password, bssid=point)
         for waited_ms in range(0, _JOIN_TIMEOUT_MS, _POLL_MS):
             if wlan.isconnected():
                 wlan.config(reconnects=-1)  # from now on the port itself rejoins a network that was lost
@@ -83,6 +109,16 @@ def _join(wlan, wait, known: _Network) -> "str | None":
         return _reason(wlan)
     except (OSError, RuntimeError) as error:  # RuntimeError: "Wifi Unknown Error"
         return "wifi_wrong_password" if "Password" in str(error) else "wifi_no_answer"
+
+
+def _strongest(wlan, name: bytes) -> "bytes | None":
+    """Return the BSSID of the network's access point with the strongest signal. The driver would take the first one it
+    hears. None where there is but one, or none that shows its name."""
+    points = []
+    for ssid, bssid, _, signal_dbm, _, _ in wlan.scan():
+        if ssid == name:
+            points.append((signal_dbm, bssid))
+    return max(points)[1] if len(points) > 1 else None
 
 
 def _reason(wlan) -> str:

@@ -1,8 +1,12 @@
-"""Calls that are answered with a JSON object. What they may raise: see `call`."""
+"""Calls that are answered with a JSON object, or with nothing. What they may raise: see `call`."""
 
 from agent.errors import AgentError, RetryableError
+from agent.runner import run
+from micropython import const
 
 from .call import call
+
+_NO_CONTENT = const(204)
 
 
 def answer(device, name: str, **names) -> dict:
@@ -16,6 +20,20 @@ def answer(device, name: str, **names) -> dict:
     finally:
         response.close()
     return members if isinstance(members, dict) else {}
+
+
+def tell(device, name: str, value: object = None, headers: "dict | None" = None, **names) -> None:
+    """Make a call that needs no answer but success. The login page of a hotel's WiFi is none: RetryableError for a body
+    that is not JSON."""
+    response = call(device, name, value, headers, **names)
+    try:
+        if response.status_code != _NO_CONTENT:
+            run("net.content", "check_acknowledgement", response)
+    except AgentError as error:
+        error.call = name
+        raise
+    finally:
+        response.close()
 
 
 def bad_answer(name: str, what: str) -> RetryableError:

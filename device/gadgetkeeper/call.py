@@ -12,6 +12,7 @@ from agent.runner import run
 from micropython import const
 from net import urequests
 
+_USER_AGENT = "gadgetkeeper-thermometer"
 _PARTIAL_CONTENT = const(206)
 _IM_USED = const(226)
 _RANGE_NOT_SATISFIABLE = const(416)
@@ -31,19 +32,24 @@ def call(device, name: str, value: object = None, headers: "dict | None" = None,
     route = Route(name)
     headers = headers or {}
     data = None
+    settings = device.settings
     if name != "activate":
         headers["X-ApiKey"] = device.record.api_key or ""
+    elif settings.device_secret:
+        headers["X-DeviceSecret"] = settings.device_secret
     if value is not None:
         data = json.dumps(value).encode()
         headers["Content-Type"] = "application/json"
-    settings = device.settings
+    headers["User-Agent"] = f"{_USER_AGENT}/{settings.release or 0}"  # firewalls refuse who does not say
     url = settings.server.rstrip("/") + route.path.format(thing=device.record.thing_id, **names)
     try:
         response = urequests.request(route.method, url, data=data, headers=headers, ca=settings.ca, link=device.link)
         device.server_date = response.headers.get("date", "")
+        device.schedule.silent_since_ms = None
+        device.board.feed()
         if not _is_success(response.status_code, headers):
             response.close()
-            raise run("gadgetkeeper.refusal", "refusal", response, route)
+            raise run("gadgetkeeper.refusal", "refusal", response, route, url.startswith("https"))
         return response
     except AgentError as error:
         error.call = name

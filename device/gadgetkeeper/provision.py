@@ -4,7 +4,7 @@ from agent.errors import PermanentError
 from agent.identifiers import is_id
 from agent.record import Version
 
-from .answer import answer, bad_answer
+from .answer import answer, bad_answer, tell
 from .call import call
 
 
@@ -50,7 +50,7 @@ def current_version(device) -> "Version | None":
 
 def confirm(device, version_id: str) -> None:
     """Tell the server that the thing now runs this version, and save that it knows."""
-    call(device, "confirm version", version=version_id).close()
+    tell(device, "confirm version", version=version_id)
     device.record.save(confirmed=True)
 
 

@@ -2,13 +2,13 @@
 
 from agent.errors import AgentError, PermanentError
 
-from .call import call
+from .answer import tell
 
 
 def rename(device) -> None:
     """Give the thing the name in the settings, once. A server that refuses it keeps nobody from updating."""
     try:
-        call(device, "update thing", {"name": device.settings.thing_name, "description": None}).close()
+        tell(device, "update thing", {"name": device.settings.thing_name, "description": None})
     except AgentError as error:
         if error.code not in ("refused", "server_error") or error.retry_after_s:
             raise
@@ -18,9 +18,9 @@ def rename(device) -> None:
     device.console.step(2, "renamed to {}", device.settings.thing_name)
 
 
-def write_property(device, property_id: str, value: object) -> None:
-    """Write one property of the thing."""
-    call(device, "write property", value, property=property_id).close()
+def write_property(device, property_id: str, value: object, age_s: int = 0) -> None:
+    """Write one property of the thing; it was measured `age_s` ago."""
+    tell(device, "write property", value, {"X-Age": str(age_s)} if age_s else None, property=property_id)
 
 
 def report_outcome(device) -> None:

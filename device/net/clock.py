@@ -27,16 +27,21 @@ def now_s() -> int:
 
 def set_clock(device) -> None:
     """Set the board's clock before certificates are verified, anew when the last round has failed."""
-    floor_s = max(device.settings.made_at, device.record.time_s or 0)
+    floor_s = _floor_s(device)
     adjust(device.board.rtc(), floor_s, device.settings.ntp, device.schedule.failures == 0)
 
 
 def learn_time(device) -> None:
     """Set the board's clock by the answer of a server that has just been verified, and record its time if need be."""
-    known_s = max(device.settings.made_at, device.record.time_s or 0)
-    learned_s = learn(device.board.rtc(), device.server_date, known_s)
-    if learned_s:
+    learned_s = learn(device.board.rtc(), device.server_date, _floor_s(device))
+    if learned_s and not device.board.on_trial():  # which leaves the record as it is
         device.record.save(time_s=learned_s)
+
+
+def _floor_s(device) -> int:
+    """Return the latest time that is certainly over: the board and its release have been made, and a server has told
+    its time."""
+    return max(device.settings.made_at, device.settings.built_at, device.record.time_s or 0)
 
 
 def adjust(rtc, floor_s: int, host: str, trusted: bool = True) -> bool:

@@ -6,8 +6,10 @@ from .response import bad_answer
 
 _HEAD_MAX_BYTES = const(8192)
 _LINE_COST_BYTES = const(64)  # what a line counts beside its length
+_FIELD_MAX_BYTES = const(1000)  # of one that is read
 _LENGTH_MAX_DIGITS = const(9)
 _NO_CONTENT = const(204)
+_IDENTITY = "identity"
 
 _KEPT_FIELDS = (
     " connection content-encoding content-length content-range content-type date etag im retry-after transfer-encoding "
@@ -27,10 +29,8 @@ def read_head(response) -> None:
             raise bad_answer("no HTTP")
         response.status_code = int(status[:3])
         while line:
-            room_bytes -= len(line) + _LINE_COST_BYTES
-            if room_bytes < 0:
-                raise bad_answer("too long")
-            line = response.line()
+            room_bytes -= response.line_bytes + _LINE_COST_BYTES
+            line = response.line(room_bytes)
             _keep_field(response.headers, line)
     _frame(response, version == b"HTTP/1.0")
 
@@ -40,11 +40,13 @@ def _keep_field(headers: dict, line: bytes) -> None:
     value = value.strip()
     try:
         name = str(field, "utf-8").lower()
-        if f" {name} " not in _KEPT_FIELDS:
+        if f" {name} " not in _KEPT_FIELDS or not (value or name[-6:] == "length"):  # or it says nothing
             return
         text = str(value, "utf-8")
     except ValueError:  # not UTF-8
         raise bad_answer("no HTTP")
+    if len(line) > _FIELD_MAX_BYTES:
+        raise bad_answer("too long")
     # Two lengths or codings, or a length that is none: whoever reads this otherwise sees another body's end.
     if name in headers and name[-6:] in ("length", "coding"):
         raise bad_answer("length")
@@ -56,16 +58,18 @@ def _keep_field(headers: dict, line: bytes) -> None:
 def _frame(response, closes: bool) -> None:
     """Set how the body ends, and whether the connection can be used again."""
     headers = response.headers
-    coding = headers.get("transfer-encoding")
+    coding = headers.get("transfer-encoding", _IDENTITY).lower()
     length = headers.get("content-length")
-    if headers.get("content-encoding", "identity") != "identity":
+    if headers.get("content-encoding", _IDENTITY).lower() != _IDENTITY:
         raise bad_answer("coding")
-    if coding is not None and (coding.lower() != "chunked" or length):
+    if coding == _IDENTITY:
+        coding = ""
+    elif coding != "chunked" or length:
         raise bad_answer("coding")
     if response.status_code == _NO_CONTENT or coding:
         response.left_bytes = 0
         response.chunked = response.status_code != _NO_CONTENT
     elif length:
         response.left_bytes = int(length)
-    if response.left_bytes is None or closes or headers.get("connection", "").lower() == "close":
+    if response.left_bytes is None or closes or "close" in headers.get("connection", "").lower():
         response.link = None

@@ -78,9 +78,11 @@ class Response:
         elif raw:
             raw.close()
 
-    def line(self) -> bytes:
-        """Return the next line, without its end. RetryableError when it is too long, or breaks off."""
+    def line(self, limit_bytes: int = _LINE_MAX_BYTES) -> bytes:
+        """Return the next line, without its end; of a long one its first 1 KiB. `line_bytes` is then how long it was.
+        RetryableError when that is above the limit, or it breaks off."""
         line = b""
+        self.line_bytes = 0
         while True:
             # Without this look at the clock, chunks of a byte could go on for a day, if they came fast enough.
             if self._elapsed_ms() >= self._limit_ms:
@@ -88,11 +90,13 @@ class Response:
             part = self._receive(self._read_line, _PIECE_BYTES)
             if not part:
                 raise self._cut("it hangs up")
-            line += part
-            if len(line) > _LINE_MAX_BYTES:
+            self.line_bytes += len(part)
+            if self.line_bytes > limit_bytes:
                 raise bad_answer("too long")
-            if line[-1:] == b"\n":
-                return line[:-1].rstrip(b"\r")
+            if len(line) < _LINE_MAX_BYTES:
+                line += part
+            if part[-1:] == b"\n":
+                return line.rstrip(b"\r\n")
 
     def take(self, view: memoryview) -> int:
         """As `readinto`, for a body that has to come within the time for head and answer."""

@@ -23,10 +23,10 @@ def tls_context(host: str, ca: str):
                 if not text and line[:1] == b"\x30":  # DER; base64 of it would begin with M
                     context.load_verify_locations(line + file.read())
                     return context
-                if line[:9] == b"-----END ":
+                if b"-----END " in line:
                     context.load_verify_locations(binascii.a2b_base64(text))
                     count += 1
-                text = b"" if line[:5] == b"-----" else text + line
+                text = b"" if b"-----" in line else text + line  # which may be indented, or begin with a BOM
         if count == 0:
             raise ValueError
     except (OSError, ValueError) as error:

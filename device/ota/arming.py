@@ -42,7 +42,8 @@ def _check(update, size_bytes: "int | None") -> None:
     head = bytearray(_HEADER_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
-    run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)
+    littlefs = run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)
+    run("ota.volume", "check_volume", update.device.board.Partition, littlefs)
 
 
 def _program_head(slot) -> None:

@@ -81,9 +81,9 @@ class Bundle:
         return content
 
 
-def check_bundle(slot, release: int, product: str) -> None:
-    """Check that the slot's bundle is this release of this product, and that the agent can run from it. PermanentError
-    when not."""
+def check_bundle(slot, release: int, product: str) -> int:
+    """Check that the slot's bundle is this release of this product, and that the agent can run from it. Return the
+    latest littlefs that it can mount, see `manifest`; PermanentError when it does not pass."""
     bundle = Bundle(slot)
     for module in _NEEDED:
         bundle.check_module(module)
@@ -93,5 +93,6 @@ def check_bundle(slot, release: int, product: str) -> None:
         text = bundle.text(_MANIFEST)
     except ValueError:  # not UTF-8
         raise PermanentError("bad_manifest", "no text")
-    app = run("agent.manifest", "check_manifest", text, release, product)
-    bundle.check_module("/" + app.replace(".", "/"))
+    manifest = run("agent.manifest", "check_manifest", text, release, product)
+    bundle.check_module("/" + manifest.app.replace(".", "/"))
+    return manifest.littlefs

@@ -6,6 +6,7 @@ from agent.runner import Next, run
 from micropython import const
 
 _IM_USED = const(226)
+_MALFORMED = ("bad_base64", "bad_firmware_body", "firmware_cut")
 
 
 def install(device, target: Version, source: str) -> Next:
@@ -44,6 +45,9 @@ def _download(update, source: str) -> int:
     except RetryableError as error:
         if bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
             raise RetryableError("patch_damaged", "end")
+        # So far a slot has been erased for it, and the next try's body may be as malformed: that has to end.
+        if bounded and error.code in _MALFORMED and update.device.record.pending is update.pending:
+            update.refuse(error)
         raise
     finally:
         response.close()

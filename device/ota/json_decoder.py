@@ -82,6 +82,7 @@ class JsonBody:
             from .json_escapes import unescape  # not by `run`: there may be some in every piece
 
             text, escape = unescape(text)
+        text = text.replace(b"\n", b"").replace(b"\r", b"")  # no JSON, but so some servers make it
         padding = 0
         if self._quote_at >= 0:
             if len(text) & 3 or escape:

@@ -50,5 +50,6 @@ def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None", is_
     if run("agent.identifiers", "is_etag", etag):
         pending.head, pending.etag, pending.size_bytes = bytes(head[:_RECORDED_BYTES]).hex(), etag, size_bytes
         pending.whole = not is_patch  # the rest comes as the beginning did
+    run("ota.hold", "count_download", update.device)
     update.device.record.write_ahead(pending, quarantined=None)
     return pending.size_bytes

@@ -17,7 +17,7 @@ def attempt(portal, keep_anyway: bool) -> str:
     device.board.show("joining")
     access_point.leave()
     try:
-        run("board.wifi", "connect", [[text_or_bytes(choice.network), choice.password]], portal.serve)
+        _join(portal, [[text_or_bytes(choice.network), choice.password]])
         outcome = _reach_server(device, portal.serial)
         if outcome == NO_SERVER and keep_anyway:
             outcome = JOINED
@@ -36,10 +36,14 @@ def attempt(portal, keep_anyway: bool) -> str:
 def rejoin(portal) -> bool:
     """Try the networks that the board knows already; return True when it has joined one."""
     try:
-        run("board.wifi", "connect", portal.device.settings.wifi, portal.serve)
+        _join(portal, portal.device.settings.wifi)
     except AgentError:
         return False
     return True
+
+
+def _join(portal, networks: list) -> None:
+    run("board.wifi", "connect", networks, portal.device.settings.country, portal.serve)
 
 
 def _reach_server(device, serial: str) -> str:

@@ -3,10 +3,8 @@
 A packet is "IMPROV", version 1, its kind, the length of its data, the data, and the sum of all that.
 """
 
-import select
 import sys
 
-import micropython
 from agent.runner import run
 from board import access_point
 from micropython import const
@@ -16,7 +14,6 @@ from . import JOINED, NOT_REGISTERED, TRYING
 _HEAD = b"IMPROV\x01"
 _LENGTH_AT = const(8)
 _DATA_AT = const(9)
-_INTERRUPT = b"\x03"
 _QUIET_MAX = const(25)  # looks, half a second: the rest of a packet is lost
 
 _STATE, _ERROR, _COMMAND, _RESULT = 1, 2, 3, 4
@@ -26,49 +23,41 @@ _JOIN, _TELL_STATE, _TELL_DEVICE, _TELL_NETWORKS = 1, 2, 3, 4
 
 
 class Improv:
-    """Answers on the console. Its packets hold Ctrl-C's byte, which stops the program between packets only."""
+    """Answers on the console. The board tells it of each byte; in its packets there is Ctrl-C's as well."""
 
     def __init__(self, portal, address: str) -> None:
         self._portal = portal
-        self._packet = self._last = b""
+        self._packet = b""
         self._quiet = 0
         self._is_joining = False
-        self._poller: select.poll | None = select.poll()
-        self._poller.register(sys.stdin, select.POLLIN)
-        micropython.kbd_intr(-1)
+        portal.device.board.takes_key = self.take
 
     def look(self) -> None:
-        """Take what has come, and tell how a try went."""
+        """Tell how a try went."""
         if self._is_joining and not self._portal.wish and self._portal.outcome != TRYING:
             self._is_joining = False
             self._tell_outcome()
         self._quiet += 1
         if self._quiet > _QUIET_MAX:
-            self._packet = self._last = b""
-        while self._poller and self._poller.poll(0):
-            byte = sys.stdin.buffer.read(1)
-            if not byte:  # nobody is at the other end, nor will be
-                self._poller = None
-                return
-            self.take(byte)
+            self._packet = b""
 
     def close(self) -> None:
         """Give the console back."""
-        micropython.kbd_intr(3)
+        self._portal.device.board.takes_key = None
 
-    def take(self, byte: bytes) -> None:
-        """Take the next byte, and do what a packet asks for that is whole."""
+    def take(self, byte: bytes) -> bool:
+        """Take the next byte if it belongs to a packet, and do what a packet asks for that is whole; False for a byte
+        that belongs to none."""
         self._quiet = 0
-        last, self._last = self._last, byte
-        packet = self._packet = self._packet + byte
+        packet = self._packet + byte
         size = len(packet)
         if packet[: len(_HEAD)] != _HEAD[:size]:
-            self._packet = byte if byte == _HEAD[:1] else b""
-            # People and tools send it after nothing or a line's end; what is left of a damaged packet holds it, too.
-            if byte == _INTERRUPT and last in (b"", b"\r", _INTERRUPT):
-                raise KeyboardInterrupt
-        elif size > _LENGTH_AT and size == _DATA_AT + packet[_LENGTH_AT] + 1:
-            self._packet = self._last = b""
+            is_begin = byte == _HEAD[:1]
+            self._packet = byte if is_begin else b""
+            return is_begin
+        self._packet = packet
+        if size > _LENGTH_AT and size == _DATA_AT + packet[_LENGTH_AT] + 1:
+            self._packet = b""
             try:
                 data = packet[_DATA_AT + 2 : -1]
                 if sum(packet[:-1]) & 0xFF != packet[-1] or packet[_DATA_AT + 1] != len(data):
@@ -77,6 +66,7 @@ class Improv:
                     self._obey(packet[_DATA_AT], data)
             except (ValueError, IndexError):
                 self._send(_ERROR, bytes((_BAD_PACKET,)))
+        return True
 
     def _obey(self, command: int, data: bytes) -> None:
         portal = self._portal

@@ -380,6 +380,8 @@ def test_server_at_a_port_that_no_board_can_dial(make, port):
         "0x7f.1",
         "0.0.0.0",
         "0",
+        "ip6-localhost",
+        "localhost.localdomain",
     ],
 )
 def test_server_that_a_board_would_look_for_on_itself(real, host):

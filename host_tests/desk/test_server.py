@@ -375,7 +375,7 @@ def test_forced_form_ignores_accept_and_is_exact_at_any_length(tmp_path, form):
     with running(tmp_path / "data", firmware_form=form) as server:
         field = make_field(server, tmp_path)
         device = field.device()
-        for size_bytes in (336, 352, 368, CHUNK_BYTES, CHUNK_BYTES + 16):
+        for size_bytes in (1536, 1552, 1568, CHUNK_BYTES, CHUNK_BYTES + 16):
             firmware = app(size_bytes)
             (tmp_path / "app.bin").write_bytes(firmware)
             version = server.vendor.create_version(field.template["id"], tmp_path / "app.bin", 'say "hi"\n')

@@ -57,14 +57,13 @@ def assert_refused(outcome: tuple[int, str, str], status: int, *told: str) -> No
 
 def test_vendor_sets_up_and_watches_a_device(cli, server, tmp_path):
     (tmp_path / "app.bin").write_bytes(APP)
-    (tmp_path / "combined.bin").write_bytes(COMBINED)
     (tmp_path / "serials.txt").write_text("S2\nS3\r\n\n")
     commands = [
         ("template", "create", "Scale", "--description", "weighs"),
         ("product", "create", "Bathroom", "--template", "Scale"),
         ("serial", "add", "Bathroom", "S1", "--file", tmp_path / "serials.txt"),
         ("version", "create", "Scale", tmp_path / "app.bin", "--description", "first"),
-        ("version", "create", "Scale", tmp_path / "combined.bin", "--extract-app"),
+        ("version", "create", "Scale", tmp_path / "app.bin"),
         ("target", "set", "Scale", "2"),
     ]
     for command in commands:
@@ -192,12 +191,13 @@ def test_refusal_is_one_line_and_status_1(cli, command, told):
 
 def test_combined_image_is_not_published(cli, tmp_path):
     path = tmp_path / "combined.bin"
-    path.write_bytes(COMBINED)
-    assert_refused(cli("version", "create", "Thermometer", path), 2, "Upload the app", "--extract-app", "extract_app")
-    path.write_bytes(b"no image at all")
-    assert_refused(cli("version", "create", "Thermometer", path, "--extract-app"), 2, "no app descriptor")
-    path.write_bytes(b"")
-    assert_refused(cli("version", "create", "Thermometer", path), 2, "empty")
+    for content, told in (
+        (COMBINED, "make publish takes the app out"),
+        (b"no image", "no ESP32 image"),
+        (b"", "empty"),
+    ):
+        path.write_bytes(content)
+        assert_refused(cli("version", "create", "Thermometer", path), 1, told)
     assert cli("version", "list", "Thermometer")[1] == ""
 
 

@@ -125,7 +125,7 @@ def test_packets_that_a_line_splits_doubles_or_damages_do_no_harm(console):
 def test_ctrl_c_between_packets_gives_the_prompt_and_within_one_is_a_byte(board, console):
     console.send(encode(COMMAND, ASK_DEVICE))  # holds the byte of Ctrl-C twice
     console.listen(b"ESP32\x12Thermometer-000001")
-    console.send(b"\x03")
+    console.send(b"\x03\x03")
     console.listen(b">>> ")
     console.close()
     assert deploy(["status", "--port", board.url]) == 0

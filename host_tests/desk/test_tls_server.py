@@ -7,6 +7,7 @@ import pytest
 import trustme
 
 from tools import agent, factory, firmware
+from tools.proof.releases import small_release
 from tools.server.serving import ServingError, running
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Twin
@@ -49,7 +50,7 @@ def make_flash(path, url: str, ca_pem: bytes) -> None:
 @pytest.mark.parametrize("runtime", ON_BOTH)
 def test_update_over_tls(tmp_path, runtime, ca, tls):
     image = tmp_path / "app.bin"
-    image.write_bytes(firmware.app_image("1.28.0"))
+    image.write_bytes(small_release(2, 60_000, source=True))
     with running(tmp_path / "data", tls=tls) as server:
         assert server.url.startswith("https://")
         version = publish(server, [image])

@@ -15,7 +15,7 @@ HEAP_MOST_BYTES = 45 * 1024
 INFLATING_HEAP_MOST_BYTES = 55 * 1024  # with the inflater's window and its code
 PIECES_BYTES = (4160, 2080)  # with the larger ones it takes whole sectors, with the smaller ones it makes do
 STATE_WRITES = 6
-HELD_BYTES = 9 * 1024  # on this 64-bit VM; half of it on a board
+HELD_BYTES = 13 * 1024  # on this 64-bit VM; half of it on a board
 
 pytestmark = pytest.mark.vm
 EACH_FORM = ("ours raw", "ours string", "ours object")
@@ -61,7 +61,9 @@ def test_update_gets_by_with_a_fragmented_heap(contenders, name, piece_bytes):
 
 def test_update_writes_each_sector_once_none_behind_the_image_and_the_record_seldom(counted):
     for name, figures in counted[0].items():
-        assert figures.erased == figures.sectors and figures.sectors_not_once == [], name
+        assert figures.erased == figures.sectors and figures.sectors_not_once == [0], (
+            f"{name}: twice, for the held-back first bytes"
+        )
         assert figures.sectors_outside == [], f"{name}: sectors behind the image were touched"
         assert 0 < figures.state_writes <= STATE_WRITES, name
 

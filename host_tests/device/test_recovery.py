@@ -1,6 +1,7 @@
 """Accidents: what the device mends by itself, and what it asks a person for. The table of docs/what-it-refuses.md lists
 them; each is lived through with the real server."""
 
+import json
 import re
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from host_tests.device.test_refusals import DOC
 from host_tests.fakes.home import SERIAL, Home, is_done
+from tools.factory.personal import secret_sha256
 
 
 def accidents() -> dict[str, str]:
@@ -112,6 +114,19 @@ def forget_serial_number(home: Home) -> None:
     assert vendor.thing("THERM00000000000099")["status"] == "up to date"
 
 
+def change_secret(home: Home) -> None:
+    vendor = home.server.vendor
+    vendor.set_secret(SERIAL, "0" * 64)
+    home.change_files(state_json=None)
+    console = home.power_on(lambda heard: "next try in" in heard)
+    assert "its device_secret is not the registered one, or it is blocked [not_allowed]" in console
+    vendor.set_secret(SERIAL, secret_sha256("5e" * 16))
+    config = json.loads(home.twin().files()["/config.json"])
+    home.change_files(config_json=json.dumps(config | {"device_secret": "5e" * 16}).encode())
+    home.power_on()
+    home.check_in_step("2", "ota_1")
+
+
 NOTHING = "nothing"
 ACCIDENTS = {
     "`/state.json` is gone": (lose_state, NOTHING),
@@ -122,6 +137,10 @@ ACCIDENTS = {
     "the target goes back to an older version": (take_target_back, NOTHING),
     "the server is restored from an old copy": (restore_old_server, NOTHING),
     "the file system is wiped": (wipe_file_system, "put agent"),
+    "the server has another device secret for the serial number, or has blocked it": (
+        change_secret,
+        "the serial number",
+    ),
     "the server does not know the serial number": (forget_serial_number, "register"),
 }
 

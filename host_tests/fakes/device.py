@@ -25,16 +25,17 @@ class FakeConsole:
 
 class FakeBoard:
     """A board with `Partition` as its flash; a reset ends the program. `waited_ms` is how long it has slept,
-    `resets` counts, `fed` is how often the watchdog was to be fed, `connected` which networks were to be joined,
-    `shown` what the LED was to show."""
+    `resets` and `disconnects` count, `fed` is how often the watchdog was to be fed, `connected` which networks were to
+    be joined, `memory` what survives a reset, `shown` what the LED was to show."""
 
     def __init__(self, Partition=None, on_trial=False):
         self.Partition = Partition
         self.revision = 301
-        self.sensor = 21.5
+        self.sensors = {"28ff010203040506": 21.5}
+        self.memory = b""
         self.chip = 40.0
         self.powered_on = False
-        self.waited_ms = self.resets = self.fed = self.ended_trials = 0
+        self.waited_ms = self.resets = self.fed = self.ended_trials = self.disconnects = 0
         self.connected = []
         self.shown = []
         self._on_trial = on_trial
@@ -70,13 +71,23 @@ class FakeBoard:
     def at_power_on(self):
         return self.powered_on
 
-    def connect(self, networks):
+    def connect(self, networks, country=""):
         self.connected.append(networks)
 
-    def sensor_celsius(self, pin):
-        if isinstance(self.sensor, Exception):
-            raise self.sensor
-        return self.sensor
+    def disconnect(self):
+        self.disconnects += 1
+
+    def remember(self, data):
+        assert len(data) <= 2000
+        self.memory = data
+
+    def recall(self):
+        return self.memory
+
+    def sensors_celsius(self, pin):
+        if isinstance(self.sensors, Exception):
+            raise self.sensors
+        return dict(self.sensors)
 
     def chip_celsius(self):
         return self.chip
@@ -92,4 +103,5 @@ def fake_device(board=None, root=None, **settings):
     for setting in table():
         setattr(device.settings, setting.name, settings.get(setting.name, setting.default))
     device.settings.app, device.settings.release, device.settings.floor = "thermometer", None, 0
+    device.settings.built_at = 0
     return device

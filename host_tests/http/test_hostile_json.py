@@ -109,6 +109,26 @@ STATUSES = {200: None, 302: "redirect", 400: "refused", 401: "key_dropped", 403:
 STATUSES |= {410: "no_target", 429: "server_error", 500: "server_error", 503: "server_error", 999: "server_error"}
 
 
+LOGIN = b"<!DOCTYPE html><title>Hotel WiFi</title>"
+
+
+@pytest.mark.parametrize("body, is_one", [(b"", True), (b"{}", True), (b"null", True), (b'"ok"', True), (LOGIN, False),
+                                          (b"OK", False), (b" ", False), (b"\xff", False)])  # fmt: skip
+def test_login_page_is_no_confirmation(driver, server, body, is_one):
+    for whole in (answer(body, kind="text/html"), b"HTTP/1.1 200 OK\r\n\r\n" + body):
+        server.play([whole])
+        result = driver.call(server.url, call="confirm", arguments=["v1"], record=RECORD)
+        assert result.get("code") == (None if is_one else "bad_answer"), result
+        assert "crash" not in result, result
+
+
+def test_every_request_says_who_asks(driver, server):
+    for name, arguments in (("activate", ["THERM1"]), ("target_version", []), ("confirm", ["v1"])):
+        server.play([answer(b"{}")])
+        driver.call(server.url, call=name, arguments=arguments, record=RECORD)
+        assert server.heard[0].count(b"\r\nUser-Agent: gadgetkeeper-thermometer/7\r\n") == 1, server.heard
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_status_without_a_word(driver, server, status):
     # The second answer is for the question whether the thing is still there.

@@ -114,6 +114,22 @@ def test_length_that_is_none(driver, server, length):
     assert result["code"] == "bad_answer"
 
 
+SAYS_NOTHING = ["Content-Encoding:", "Content-Encoding: Identity", "Transfer-Encoding: identity", "Transfer-Encoding: ",
+                "ETag:", "Connection: ", "Connection: close, TE", "Content-Type:", "Retry-After:"]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", SAYS_NOTHING)
+def test_field_that_says_nothing_is_taken_as_nothing(driver, server, field):
+    assert call(driver, server, answer(b'{"a": 1}', headers=[field]))["json"] == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["Content-Security-Policy", "Set-Cookie", "X-Trace"])
+def test_long_field_that_nobody_reads_is_skipped(driver, server, name):
+    for size in (1100, 4000, 7000):
+        result = call(driver, server, answer(b'{"a": 1}', headers=[f"{name}: {'x' * size}", 'ETag: "e"']))
+        assert result["json"] == {"a": 1} and result["headers"]["etag"] == '"e"', size
+
+
 BAD_HEADS = {
     "two lengths": head("Content-Length: 13", "Content-Length: 13") + b'{"id": "abc"}',
     "two different lengths": head("Content-Length: 5", "content-length: 13") + b'{"id": "abc"}',
@@ -133,7 +149,8 @@ BAD_HEADS = {
     "trash": bytes(range(256)) * 9,
     "UTF-8 trash in a name": head()[:-2] + b"\xff\xfe: 1\r\n\r\n",
     "UTF-8 trash in a value": b"HTTP/1.1 200 OK\r\nContent-Type: \xc3\x28\r\n\r\n{}",
-    "long line": head("X: " + "x" * 2000),
+    "long line of a field that is read": head("Content-Type: " + "x" * 2000),
+    "long lines, together": head(*["X: " + "x" * 2000] * 4),
     "endless line": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
     "endless status line": b"HTTP/1.1 200 " + b"x" * 300_000,
     "no line end": b"x" * 300_000,

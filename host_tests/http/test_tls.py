@@ -170,6 +170,20 @@ def test_bundle_and_der(driver, ca, ca_file, tmp_path):
         assert call(driver, server, str(tmp_path / "ca.der"))["json"] == {"id": "abc"}
 
 
+def test_certificates_as_people_paste_them(driver, ca, tmp_path):
+    text = ca.cert_pem.bytes()
+    indented = b"".join(b"    " + line + b"  \r\n" for line in text.splitlines())
+    with Server([GOOD], tls=context(ca.issue_cert("localhost"))) as server:
+        for content in (
+            indented,
+            b"\xef\xbb\xbf" + text,
+            b"\xef\xbb\xbf\t" + indented.replace(b"\r", b""),
+            text.strip(),
+        ):
+            (tmp_path / "ca.pem").write_bytes(content)
+            assert call(driver, server, str(tmp_path / "ca.pem")).get("json") == {"id": "abc"}, content
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -53,6 +53,7 @@ def test_polling_is_spread_by_a_tenth():
 def test_start_is_spread_up_to_the_setting():
     assert ends(backoff.spread_ms, 3) == (0, 3000)
     assert ends(backoff.spread_ms, 0) == (0, 0)
+    assert ends(backoff.spread_ms, 0x7FFFFFFF) == (0, 3600000)
 
 
 def test_fleet_does_not_draw_the_same_numbers():

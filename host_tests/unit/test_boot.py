@@ -19,7 +19,8 @@ from tools.twin.small_chip import power_on
 
 FILES = bundle_files(1)
 FILES["/agent/loop.mpy"] = bytes(range(256)) * 40
-FILES["/net/deep/x.txt"] = "\u00e4\n".encode()
+FILES["/net/errors.txt"] = FILES["/agent/loop.mpy"]
+FILES["/net/deep/x.pem"] = "\u00e4\n".encode()
 
 
 def powered(image=None, proven=1, trial=False):
@@ -50,9 +51,9 @@ def test_release_is_mounted_and_every_file_of_it_is_there():
     bundle = started(powered())["mounted"]["/release"]
     for path, content in FILES.items():
         assert bundle.stat(path)[0] == 0x8000 and bundle.stat(path)[6] == len(content)
-        if not path.endswith(".mpy"):
+        if path[-4:] not in (".mpy", ".txt"):
             assert bundle.open(path, "rb").read() == content
-    assert bundle.open("/net/deep/x.txt", "r").read() == "\u00e4\n"
+    assert bundle.open("/net/deep/x.pem", "r").read() == "\u00e4\n"
     for folder in ("/agent", "/net", "/net/deep"):
         assert bundle.stat(folder)[0] == 0x4000, folder
     for path in ("/x", "/agent/loo", "/manifest.jso", "", "/"):
@@ -65,11 +66,17 @@ def test_release_is_mounted_and_every_file_of_it_is_there():
             raise AssertionError(path)
 
 
-def test_compiled_module_comes_in_pieces_of_any_size():
+def test_module_and_sentences_come_in_pieces_of_any_size():
     bundle = started(powered())["mounted"]["/release"]
     content = FILES["/agent/loop.mpy"]
-    for size in (1, 7, 128, 4096, 20000):
-        file = bundle.open("/agent/loop.mpy", "rb")
+    for size, name in (
+        (1, "agent/loop.mpy"),
+        (7, "net/errors.txt"),
+        (128, "agent/loop.mpy"),
+        (4096, "net/errors.txt"),
+        (20000, "agent/loop.mpy"),
+    ):
+        file = bundle.open("/" + name, "rb")
         found = b""
         piece = bytearray(size)
         while True:
@@ -81,18 +88,18 @@ def test_compiled_module_comes_in_pieces_of_any_size():
 
 
 def test_same_bytes_elsewhere_in_the_index_are_not_taken_for_a_path():
-    key = binascii.crc32(b"/a.txt")
-    other = struct.pack("<III", binascii.crc32(b"/b.txt"), key, 4)
+    key = binascii.crc32(b"/a.pem")
+    other = struct.pack("<III", binascii.crc32(b"/b.pem"), key, 4)
     content = b"\xd2\xcd\x31\x80" + b"this"
     for index in (other + struct.pack("<III", key, 4, 4), struct.pack("<III", key, 4, 4) + other):
         powered(make_image(1, bundle=content + index + struct.pack("<I", 2)))
         bundle = started(scratch.folder())["mounted"]["/release"]
-        assert bundle.open("/a.txt", "r").read() == "this"
-        assert Bundle(Slot(Partition("ota_0"))).text("/a.txt") == "this"
+        assert bundle.open("/a.pem", "r").read() == "this"
+        assert Bundle(Slot(Partition("ota_0"))).text("/a.pem") == "this"
     powered(make_image(1, bundle=content + other + struct.pack("<I", 1)))
-    raises(PermanentError, "bad_bundle", Bundle(Slot(Partition("ota_0"))).size_bytes, "/a.txt")
+    raises(PermanentError, "bad_bundle", Bundle(Slot(Partition("ota_0"))).size_bytes, "/a.pem")
     try:
-        started(scratch.folder())["mounted"]["/release"].stat("/a.txt")
+        started(scratch.folder())["mounted"]["/release"].stat("/a.pem")
     except OSError:
         return
     raise AssertionError("found what is not there")

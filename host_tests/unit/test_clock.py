@@ -6,7 +6,7 @@ from machine import RTC
 from net import clock
 from net.http_date import date_s
 
-from host_tests.fakes.device import fake_device
+from host_tests.fakes.device import FakeBoard, fake_device
 from tools.twin import hardware
 
 NOV_2026 = 846806400
@@ -186,3 +186,29 @@ def test_learned_time_is_the_floor_of_the_next_start():
     finally:
         clock.time = real
     assert read_record(device.root).time_s == date_s(device.server_date)
+
+
+def test_clock_goes_on_by_the_release_where_ntp_is_blocked():
+    device = fake_device(made_at=NOV_2026 + 10, ntp="ntp.example")
+    device.board.rtc = RTC
+    device.settings.built_at = NOV_2026 + 30 * 86400
+    hardware.world = {"ntp": None}
+    RTC().datetime(START)
+    real, clock.time = clock.time, Time(9, clock.time)
+    try:
+        clock.set_clock(device)
+    finally:
+        clock.time = real
+    assert RTC().datetime()[:3] == (2026, 12, 1)
+
+
+def test_trial_leaves_the_time_out_of_the_record():
+    device = fake_device(FakeBoard(on_trial=True), made_at=NOV_2026)
+    device.board.rtc = RTC
+    device.server_date = "Tue, 24 Nov 2026 20:44:52 GMT"
+    real, clock.time = clock.time, Time(NOV_2026 + 24 * 86400, clock.time)
+    try:
+        clock.learn_time(device)
+    finally:
+        clock.time = real
+    assert read_record(device.root).time_s is None and RTC().datetime()[:3] == (2026, 11, 24)

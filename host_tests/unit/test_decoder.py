@@ -43,6 +43,18 @@ def test_escapes_and_white_space_do_not_matter():
         assert decode(text, piece=piece) == IMAGE, piece
 
 
+def test_lines_as_mime_and_pem_make_them_do_not_matter():
+    for size in (700, 599, 598, 57, 1):
+        text = as_string(IMAGE[:size])[1:-1]
+        for width in (60, 76):
+            lines = [text[at : at + width] for at in range(0, len(text), width)]
+            for end in (b"\\n", b"\\r\\n", b"\\u000a", b"\n", b"\r\n"):
+                for last in (b"", end):
+                    body = b'"' + end.join(lines) + last + b'"\n'
+                    for piece in (1, 3, 7, 77, 1460):
+                        assert decode(body, piece=piece) == IMAGE[:size], (size, width, end, last, piece)
+
+
 def test_object_members_in_any_order_and_unknown_ones_do_not_matter():
     firmware = b'"firmware" : ' + as_string(IMAGE)
     other = b'"a": {"firmware": "no", "b": [1, "]}", {}]}, "c\\"": null, "d": -1.5e3'
@@ -74,7 +86,7 @@ def test_cut_anywhere_is_worth_another_try():
 
 def test_what_is_not_base64_is_refused():
     good = as_string(IMAGE[:300])
-    for bad in (b"!", b" ", b"=", b"\\n", b"\\u00e4", b"\\u005c", b"-", b"\x00", b"====", b"\\"):
+    for bad in (b"!", b" ", b"=", b"\\t", b"\\u00e4", b"\\u005c", b"-", b"\x00", b"====", b"\\"):
         for at in (1, 41, 200, len(good) - 1):
             raises(RetryableError, "bad_base64", decode, good[:at] + bad + good[at:])
     raises(RetryableError, "bad_base64", decode, b'"AAA=' + good[1:])

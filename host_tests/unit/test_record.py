@@ -6,6 +6,7 @@ import os
 from agent import files
 from agent.errors import PermanentError, RetryableError
 from agent.files import serial_number
+from agent.identifiers import is_etag
 from agent.record import ARMED, ROLLED_BACK, Pending, Record
 from agent.record_reader import read_record
 from gadgetkeeper import provision
@@ -19,7 +20,7 @@ EVERY_MEMBER = {
     "api_key": "b" * 32,
     "server": "http://server",
     "signed": True,
-    "sensor_seen": True,
+    "sensors": "28ff0102030405ff",
     "renamed": True,
     "version_id": "1",
     "slot": "ota_0",
@@ -29,6 +30,8 @@ EVERY_MEMBER = {
     "previous_image": "e" * 32,
     "floor": 7,
     "quarantined": "2",
+    "day": 9824,
+    "downloads": 3,
     "outcome": {"phase": "trial", "versionId": "2", "attempt": 1, "code": None},
     "time_s": 846806400,
 }
@@ -53,6 +56,8 @@ def test_serial_number_is_read_and_trimmed():
     root = scratch.folder()
     write(root, "serial.txt", b" THERM00000000000001\r\n")
     assert serial_number(root) == "THERM00000000000001"
+    write(root, "serial.txt", b"\xef\xbb\xbfTHERM00000000000001\r\n")
+    assert serial_number(root) == "THERM00000000000001", "as Windows' Notepad saves it"
 
 
 def test_serial_that_cannot_be_one_is_refused_with_a_sentence():
@@ -91,7 +96,14 @@ def test_every_step_of_an_update_survives_a_reset():
 
 def test_download_that_cannot_be_resumed_is_read_as_one_that_starts_over():
     root = scratch.folder()
-    for name, value in (("head", "0" * 127), ("head", 5), ("head", "g/" * 64), ("etag", 'W/"a"'), ("etag", '"a\\n"')):
+    for name, value in (
+        ("head", "0" * 127),
+        ("head", 5),
+        ("head", "g/" * 64),
+        ("etag", 'W/"a"'),
+        ("etag", '"a\n"'),
+        ("etag", '"a b"'),
+    ):
         update = {"versionId": "2", "slot": "ota_1", "attempts": 1, "phase": "download"}
         update.update({"head": "0" * 128, "etag": '"one"', "size": 12345, name: value})
         write(root, "state.json", json.dumps({"update": update}).encode())
@@ -211,3 +223,12 @@ def test_full_flash_keeps_the_old_record_whole_and_the_new_one_to_be_written():
     assert read_record(root).thing_id == "a" and record.dirty
     record.save()
     assert read_record(root).thing_id == "b" and not record.dirty
+
+
+def test_strong_entity_tag_of_any_server_is_one_and_nothing_else_is():
+    for etag in ('"5f3c-1a2b"', '"0a1b2c3d4e5f:0"', '"d41d8cd98f00b204e9800998ecf8427e-3"', '"CJ6f+/Pq/4kDEAE="',
+                 '"0x8D9F\\x"', "\"it's\"", '"' + "a" * 128 + '"'):  # fmt: skip
+        assert is_etag(etag), etag
+    for other in ('W/"a"', 'w/"a"', "a", '""', '"', "", '"a', 'a"', '"a"b"', '"a b"', '"a\r\nX: y"', '"\x7f"',
+                  '"\u00e4"', None, 5, '"' + "a" * 129 + '"'):  # fmt: skip
+        assert not is_etag(other), other

@@ -52,9 +52,11 @@ def test_file_that_cannot_be_used_is_refused_without_showing_values_and_nothing_
         {"server": ["secret-2"]},
         {"signing_keys": ["secret-3"]},
         {"signing_keys": ["0" * 64] * 4},
+        {"device_secret": "secret-4\r\nX-ApiKey: x"},
+        {"device_secret": "secret-5 x"},
     ):
         write(device, content)
-        assert "secret" not in raises(PermanentError, "bad_config", load_settings, device), content
+        assert "secret-" not in raises(PermanentError, "bad_config", load_settings, device), content
         assert device.settings.server == "", content
 
 
@@ -134,3 +136,26 @@ def test_release_that_drops_the_keys_or_would_go_to_the_default_server_is_refuse
     os.remove(device.root + "config.json")
     values = loaded(device)
     assert (values["server"], values["signing_keys"]) == ("https://new", ["1" * 64])
+
+
+def test_settings_with_a_byte_order_mark_are_read():
+    device = a_device()
+    write(device, b'\xef\xbb\xbf{"server": "http://mine", "country": "DE"}\r\n')
+    load_settings(device)
+    assert device.settings.server == "http://mine" and device.settings.country == "DE"
+
+
+def test_sensors_and_country_that_cannot_be_are_refused():
+    device = a_device()
+    for name, value in (
+        ("sensors", {"28FF010203040506": "a"}),
+        ("sensors", {"28ff": "a"}),
+        ("sensors", {"28ff010203040506": "a/b"}),
+        ("sensors", {"28ff010203040506": 5}),
+        ("sensors", []),
+        ("country", "de"),
+        ("country", "DEU"),
+        ("country", 49),
+    ):
+        write(device, {name: value})
+        assert raises(PermanentError, "bad_config", load_settings, device).find(name) >= 0

@@ -217,3 +217,63 @@ def test_driver_that_refuses_is_an_error_of_ours():
         assert error.args == ("wifi_no_answer", "home")
     finally:
         WLAN.active = kept
+
+
+MESH = {"password": "home-password", "points": [["0a0000000001", -80], ["0a0000000002", -50], ["0a0000000003", -70]]}
+
+
+def test_strongest_access_point_of_a_mesh_is_taken():
+    radio({"home": MESH, "other": {"password": "x", "points": [["0b0000000001", -20]]}})
+    connect([["home", "home-password"]])
+    assert WLAN().status("rssi") == -50
+
+
+def test_strongest_access_point_that_lets_nobody_in_does_not_keep_the_board_outside():
+    points = [["0a0000000001", -80], ["0a0000000002", -50, True]]
+    time = radio({"home": {"password": "home-password", "points": points}})
+    connect([["home", "home-password"]])
+    assert WLAN().status("rssi") == -80 and time.now_ms < 25000
+
+
+def test_hidden_network_is_joined():
+    radio({"home": {"password": "home-password", "hidden": True}, "other": "x"})
+    connect([["home", "home-password"]])
+    assert WLAN().isconnected()
+
+
+def test_board_has_a_name_of_its_own_and_the_country_that_the_settings_say():
+    radio(HOME)
+    Board().connect([["home", "home-password"]], "DE")
+    assert network.hostname() == "thermometer-000001" and network.country() == "DE"
+    radio(HOME)
+    raises(PermanentError, "bad_config", Board().connect, [["home", "home-password"]], "DEU")
+
+
+def test_radio_that_cannot_be_started_is_not_asked_again_and_says_so():
+    class Broken:
+        asked = 0
+
+        def __init__(self, interface):
+            Broken.asked += 1
+            raise OSError("Wifi Unknown Error 0x0101")
+
+    radio(HOME)
+    board, kept = Board(), network.WLAN
+    network.WLAN = Broken
+    try:
+        for _ in range(3):
+            assert refused([["home", "home-password"]], board) == "wifi_no_radio Wifi Unknown Error 0x0101"
+            board.disconnect()
+        assert Broken.asked == 1, "the second time the driver asserts, and the board restarts in the middle of anything"
+    finally:
+        network.WLAN = kept
+
+
+def test_radio_module_of_another_board_is_no_server_that_does_not_answer():
+    radio(HOME)
+    kept = network.STA_IF
+    del network.STA_IF
+    try:
+        raises(PermanentError, "wifi_no_radio", connect, [["home", "home-password"]])
+    finally:
+        network.STA_IF = kept

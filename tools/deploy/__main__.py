@@ -17,6 +17,7 @@ from .deploy import Done, deploy
 from .port import BoardError
 
 _NAMES_MAX = 6
+_WAIT_S = 60  # a thermometer does not listen to its console while it waits for a server
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,7 +126,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             "--port", required=True, type=_port, help="/dev/ttyUSB0, COM3, socket://host:port, auto ..."
         )
         if name != "console":
-            command.add_argument("--wait", type=_seconds, default=10, help="for the board's answer (default: 10)")
+            command.add_argument(
+                "--wait", type=_seconds, default=_WAIT_S, help="for the board's answer (default: %(default)s)"
+            )
         if name == "deploy":
             command.add_argument("--tool", choices=TOOLS, default="mpremote")
             command.add_argument("--source", action="store_true", help="the agent as .py files")

@@ -13,10 +13,17 @@ from mpremote.transport_serial import SerialTransport
 from .port import BoardError, open_serial, refusal, resolve
 
 _POLL_S = 0.02
+_CTRL_C = b"\x03"
+_STOP = b"\r\x03"
 
 
 class _Console(Console):
-    """mpremote's console waits for a file descriptor, which a port behind a URL has not."""
+    """mpremote's console, but one Ctrl-C is enough to stop a thermometer, which heeds none that comes alone: it might
+    be a disturbed line. And mpremote's waits for a file descriptor, which a port behind a URL has not."""
+
+    def readchar(self):
+        char = super().readchar()
+        return _STOP if char == _CTRL_C else char
 
     def waitchar(self, serial) -> None:
         if hasattr(serial, "fd") or not hasattr(self, "infd"):
@@ -38,7 +45,7 @@ def console(port: str) -> None:
         open_serial(device, _POLL_S).close()
         raise BoardError(refusal(device, error)) from None
     repl.Console = _Console
-    print("Ctrl-C stops the thermometer's program, Ctrl-D starts it again", flush=True)
+    print("Ctrl-C stops the thermometer for an hour at most, Ctrl-D starts it again", flush=True)
     try:
         gone = repl.do_repl(
             state, argparse.Namespace(escape_non_printable=False, capture=None, inject_code=None, inject_file=None)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tools import agent
+from tools.release import MICROPYTHON_LEAST
 
 from .board import Board
 from .port import BoardError
@@ -55,10 +56,10 @@ def deploy(
 ) -> Done:
     """Bring the board's agent to this checkout's state; `progress(path, bytes done, bytes in all)` is told meanwhile.
 
-    RefusedError on a board whose partition table has no two OTA slots, unless `force`, which also removes the old agent
-    first where there is no room for both."""
+    RefusedError on a board that the agent could not live on or not update, unless `force`, which also removes the old
+    agent first where there is no room for both."""
     facts = board.ask("facts", FOLDERS=FOLDERS)
-    problem = _no_updates(facts)
+    problem = _no_updates(facts) or _too_old(facts["micropython"])
     if problem and not force:
         raise RefusedError(f"{problem}; FORCE=1 deploys all the same")
     files, form, warnings = _files(facts["micropython"], as_source)
@@ -93,6 +94,8 @@ def deploy(
         modules = [path for path in done.written if path not in _LAST]
         last = [path for path in _LAST if path in done.written]
         stale = [path for path in done.removed if path in facts["files"]]
+        total = sum(map(len, new.values()))
+        progress("putting them in place", total, total)
         board.ask("commit", MODULES=modules, STALE=stale, LAST=last)
     return done
 
@@ -107,6 +110,17 @@ def _no_updates(facts: dict) -> str | None:
             "`make factory` makes an image with two, `make flash` writes it (it erases the board)"
         )
     return None
+
+
+def _too_old(micropython: str) -> str | None:
+    """Why the agent cannot live on this MicroPython; None when it can."""
+    if tuple(map(int, micropython.split(".")[:2])) >= MICROPYTHON_LEAST:
+        return None
+    least = ".".join(map(str, MICROPYTHON_LEAST))
+    return (
+        f"the board has MicroPython {micropython}, and the agent needs {least} or newer: `make factory` makes an image "
+        "with one, `make flash` writes it (it erases the board)"
+    )
 
 
 def _files(micropython: str, as_source: bool) -> tuple[dict[str, bytes], str, list[str]]:

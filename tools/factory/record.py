@@ -38,6 +38,11 @@ class Entries:
         """True when a board holds this serial number, verified."""
         return self.last.get(serial, {}).get("result") == FLASHED
 
+    def secrets(self) -> dict[str, str]:
+        """The hashes of the device secrets of all boards that have one, by serial number."""
+        found = {serial: self.last[serial].get("secretSha256") for serial in self.mac_of}
+        return {serial: sha256 for serial, sha256 in found.items() if sha256}
+
     def require(self, serial: str, mac: str, is_reuse: bool = False) -> None:
         """FactoryError unless this board may get this serial number; `is_reuse` is the word that it may get another
         one than it has."""

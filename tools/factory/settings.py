@@ -20,6 +20,7 @@ _EPOCH_S = 946_684_800  # 2000-01-01 UTC, where a board's clock begins
 _CA_MAX_BYTES = 16 * 1024  # what a board can hold in memory next to everything else
 _SERVER = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]+)?/?")
 _PORT_MAX = 65535
+_OWN_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _SSID_MAX_BYTES = 32
 _PASSPHRASE_BYTES = range(8, 64)
 _WPA_KEY = re.compile(r"[0-9A-Fa-f]{64}")
@@ -146,8 +147,17 @@ def check_server(text: str) -> str:
 
 
 def check_reachable(server: str) -> None:
-    """FactoryError for an address that a board takes for itself: on the desk the server answers there, and no board
-    ever finds it."""
+    """FactoryError for an address that a board takes for itself."""
+    if is_own_address(server):
+        raise FactoryError(
+            f"{server} is this computer for itself; a board reaches it by its address in the network, like "
+            "http://192.168.1.20:8080 (for a virtual board: ALLOW_LOCALHOST=1, or --allow-localhost)"
+        )
+
+
+def is_own_address(server: str) -> bool:
+    """True for an address that a board takes for itself: on the desk the server answers there, and no board ever finds
+    it."""
     host = (urlsplit(server).hostname or "").rstrip(".")
     try:
         # As the board's own resolver reads numbers: 127.1 and 0x7f000001 are 127.0.0.1.
@@ -155,11 +165,7 @@ def check_reachable(server: str) -> None:
     except (OSError, ValueError):
         address = None
     is_own = address is not None and (address.is_loopback or address.is_unspecified)
-    if is_own or host == "localhost" or host.endswith(".localhost"):
-        raise FactoryError(
-            f"{server} is this computer for itself; a board reaches it by its address in the network, like "
-            "http://192.168.1.20:8080 (for a virtual board: ALLOW_LOCALHOST=1, or --allow-localhost)"
-        )
+    return is_own or host in _OWN_NAMES or host.endswith(".localhost")
 
 
 def check_wifi(name: str, password: str) -> None:

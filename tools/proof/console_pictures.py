@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from sqlalchemy import insert
 
 from tools.server import Running, running
-from tools.server.database import FILE, Database
+from tools.server.database import Database
 from tools.server.model import (
     Event,
     FleetCount,
@@ -40,6 +40,7 @@ from tools.server.model import (
     now_s,
     sha256_hex,
 )
+from tools.server.settings import FILE
 
 CHROMIUM = "/usr/bin/chromium"
 DOCS = Path(__file__).parents[2] / "docs"

@@ -40,6 +40,8 @@ class Reply:
         self._given += len(part)
         return len(part)
 
+    take = readinto
+
     def json(self) -> "dict":
         """The body's value."""
         return json.loads(str(self.body, "utf-8"))

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from .database import Database
 from .errors import ApiError, describe, forbidden, invalid, not_found, printable, too_many, unauthenticated
 from .firmware import FirmwareFiles
-from .limits import Limit
+from .limits import Limit, network_of
 from .model import Event, Thing, Vendor, Version, sha256_hex
 from .passwords import Remembered, hash_password, is_password
 from .patches import Patches
@@ -84,7 +84,7 @@ class Passwords:
         kept = await self._database.read(lambda connection: connection.scalar(query))
         if kept and self._remembered.knows(password, kept):
             return name
-        wait_s = self._wrong.wait_s(address)
+        wait_s = self._wrong.wait_s(network_of(address))
         if wait_s:
             raise too_many("Too many wrong passwords from this address", wait_s)
         async with self._guesses:
@@ -92,7 +92,7 @@ class Passwords:
         if kept and is_right:
             self._remembered.add(password, kept)
             return name
-        self._wrong.take(address)
+        self._wrong.take(network_of(address))
         log.warning("refused: wrong password of vendor %s, from %s", printable(name[:64]), address)
         await asyncio.sleep(_WRONG_PASSWORD_WAIT_S)
         raise unauthenticated("The user name or the password is wrong")

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from .access import Caller, Context, record
 from .errors import ApiError, forbidden, not_found, printable, too_many
+from .limits import network_of
 from .model import Product, SerialNumber, Template, Thing, bucket_of, new_id, now_s, sha256_hex
 
 log = logging.getLogger("gadgetkeeper")
@@ -59,10 +60,12 @@ async def _activate(context: Context, who: Caller, serial: str, secret: str | No
     # First without the lock that writing takes: who may not activate shall not hold up those who may.
     found = await context.database.read(lambda connection: _find(connection, serial))
     is_first = found is not None and found.id is None
-    wait_s = context.activations_by_serial.take(serial) if found else 0
-    if not wait_s and not (found and found.secret_sha256 and _fits(found, secret)):
+    is_proven = found is not None and bool(found.secret_sha256) and _fits(found, secret)
+    # Where the board can prove itself, what others try is not counted against it.
+    wait_s = context.activations_by_serial.take(serial) if found and (is_proven or not found.secret_sha256) else 0
+    if not wait_s and not is_proven:
         # Nothing proves that it is the board: an address may try only so many serial numbers.
-        wait_s = (context.first_activations if is_first else context.other_activations).take(who.address)
+        wait_s = (context.first_activations if is_first else context.other_activations).take(network_of(who.address))
     if wait_s:
         raise too_many(f"Too many activations: try again in {wait_s} s", wait_s)
     _check(found, serial, secret)

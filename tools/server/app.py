@@ -1,6 +1,7 @@
 """The application: its parts put together."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -8,7 +9,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import device, errors, jobs, operations, rollout_routes, vendor
+from . import api_page, device, errors, jobs, operations, rollout_routes, vendor
 from .access import Context
 from .console import pages
 from .database import THREADS
@@ -34,6 +35,9 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         running = asyncio.create_task(jobs.run_all(context))
+        # What is there by now stays: searching it for garbage would stop all answers for 60 ms, time and again.
+        gc.collect()
+        gc.freeze()
         yield
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -45,7 +49,7 @@ def create_app(context: Context) -> FastAPI:
         version="1",
         description=_DESCRIPTION,
         openapi_url="/openapi.json",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -56,6 +60,7 @@ def create_app(context: Context) -> FastAPI:
     for part in (device, vendor, rollout_routes, operations, pages):
         app.include_router(part.router)
     app.include_router(pages.open_router)
+    app.include_router(api_page.router)
     app.add_middleware(operations.Counting)  # type: ignore[arg-type]
     return app
 

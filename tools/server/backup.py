@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from .database import FILE, Database
+from .database import Database
 from .serving import ServingError, locked, make_folder, password_file
-from .settings import Settings
+from .settings import FILE, Settings
 
 _CHUNK_BYTES = 1 << 20
 

@@ -1,7 +1,6 @@
 """The command line: `serve` runs a server, everything else is a client of one that runs."""
 
 import argparse
-import ipaddress
 import os
 import signal
 import ssl
@@ -15,14 +14,13 @@ import httpx
 from . import commands, plan
 from .client import Vendor, VendorError
 from .commands import UsageError
-from .serving import PASSWORD_VARIABLE, ServingError, password_file, read_password, running
+from .serving import PASSWORD_VARIABLE, ServingError, is_reachable, password_file, read_password, running
 
 if TYPE_CHECKING:
     from .settings import Settings
 
 _DATA = Path("build/server")
 _SERVER = "http://127.0.0.1:8080"
-_PASSWORD_MIN_CHARS = 12
 _WORKERS_MAX = 64
 _SERVE_SETTINGS = ("data", "firmware_form", "accel_prefix", "proxies")
 
@@ -60,15 +58,16 @@ def _failed(message: str, status: int) -> int:
 def serve(options: argparse.Namespace) -> None:
     """Run a server until SIGTERM or SIGINT."""
     from . import logs
+    from .passwords import MIN_CHARS, is_short
     from .serving import Tls, address_of, held, listening, prepare_apart, serve_processes
 
     os.umask(0o077)
     logs.configure(options.log_level)
     password, where = _given_password(options)
-    if password is not None and len(password) < _PASSWORD_MIN_CHARS and not _is_loopback(options.host):
+    if password is not None and is_short(password) and is_reachable(options.host, options.proxies):
         raise UsageError(
             f"the vendor's password has {len(password)} characters: where others reach the server (--host"
-            f" {options.host}) it needs {_PASSWORD_MIN_CHARS}"
+            f" {options.host}{', through a proxy' if options.proxies else ''}) it needs {MIN_CHARS}"
         )
     if (options.certificate is None) != (options.key is None):
         raise UsageError("--certificate and --key belong together")
@@ -83,7 +82,7 @@ def serve(options: argparse.Namespace) -> None:
 
     if options.workers > 1:
         with listening(options.host, options.port) as listener, held(settings):
-            kept = prepare_apart(settings, password)
+            kept = prepare_apart(settings, password, is_reachable(options.host, options.proxies))
             if tls:
                 tls.trusting()
             announce(address_of(listener, options.host, bool(tls)), kept is not None)
@@ -130,13 +129,6 @@ def _database_url() -> str | None:
 def _require_sqlite(instead: str) -> None:
     if _database_url():
         raise UsageError(f"DATABASE_URL names another database: {instead}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def add_connection(
@@ -236,11 +228,13 @@ def _parser() -> Parser:
     command(product, "list", commands.list_products)
     requiring = command(product, "require-secret", commands.require_secret, "product")
     requiring.add_argument("required", choices=("yes", "no"))
-    serial = group("serial", "add to a product, list, block, unblock, remove")
+    serial = group("serial", "add to a product, list, secrets, block, unblock, remove")
     command(serial, "list", commands.list_serials, "product")
     adding = command(serial, "add", commands.add_serials, "product")
     adding.add_argument("serials", nargs="*", metavar="SERIAL")
     adding.add_argument("--file", type=_file, help="more of them: a CSV file, as make batch reads it")
+    proving = command(serial, "secrets", commands.set_secrets)
+    proving.add_argument("file", type=_file, metavar="FILE", help="a flash image, or the manufacturing record")
     command(serial, "block", commands.block_serial, "serial")
     command(serial, "unblock", commands.unblock_serial, "serial")
     command(serial, "remove", commands.remove_serial, "serial")
@@ -249,9 +243,8 @@ def _parser() -> Parser:
     command(template, "list", commands.list_templates)
     version = group("version", "create, list, remove")
     publishing = command(version, "create", commands.create_version, "template")
-    publishing.add_argument("file", type=_file, metavar="FILE", help="the app image")
+    publishing.add_argument("file", type=_file, metavar="FILE", help="a release; make publish makes one")
     publishing.add_argument("--description", default="")
-    publishing.add_argument("--extract-app", action="store_true", help="take the app out of a combined ESP32 image")
     command(version, "list", commands.list_versions, "template")
     command(version, "remove", commands.remove_version, "template", "version")
     _add_rollouts(group("rollout", "start, list, show, pause, resume, cancel"), command)
@@ -337,7 +330,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="also an unsigned version after a signed one")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also a version that devices would refuse: unsigned after signed, another product's, below the floor",
+    )
 
 
 def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -138,7 +138,7 @@ class Vendor:
         self._call("DELETE", f"/v1/templates/{_part(template_id)}/versions/{_part(version_id)}.json")
 
     def set_target(self, template_id: str, version_id: str, force: bool = False) -> None:
-        """The version that the template's things should run. `force`: also an unsigned one after a signed one."""
+        """The version that the template's things should run. `force`: also one that they would refuse."""
         path = f"/v1/templates/{_part(template_id)}/target/{_part(version_id)}.json"
         self._call("PUT", path, params={"force": force})
 
@@ -231,7 +231,7 @@ class Vendor:
         self._call("DELETE", f"/v1/vendors/{_part(name)}.json")
 
     def pin(self, thing_id: str, version_id: str, force: bool = False) -> None:
-        """The version that this one thing should run. `force`: also an unsigned one after a signed one."""
+        """The version that this one thing should run. `force`: also one that they would refuse."""
         self._call("PUT", f"/v1/things/{_part(thing_id)}/pin/{_part(version_id)}.json", params={"force": force})
 
     def unpin(self, thing_id: str) -> None:

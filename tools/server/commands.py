@@ -1,4 +1,6 @@
-"""The vendor's commands: each a few calls to a running server, and what it prints."""
+"""The vendor's commands: each a few calls to a running server, and what it prints.
+
+What draws tables is loaded when one is drawn: a server that serves has these commands in its memory, too."""
 
 import argparse
 import json
@@ -7,20 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
-
-from tools.firmware import FirmwareError, extract_app
 
 from . import plan
 from .client import Vendor, VendorError
 
-_DESCRIPTOR = slice(32, 36)
-_DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
 _ID = re.compile("[0-9a-f]{32}")
 _MEMBERS_SHOWN = 20
 _STATUS = "status"  # the property, unless the devices' /config.json names another
@@ -77,6 +69,36 @@ def read_serials(path: Path) -> list[str]:
         raise UsageError(str(error).removesuffix(": nothing was made")) from error
 
 
+def set_secrets(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Tell the server by which device secret each board is known, from its image or the manufacturing record. Only
+    hashes leave this machine."""
+    hashes = read_secrets(options.file)
+    if not hashes:
+        raise UsageError(f"{options.file} has no device secret")
+    for serial, sha256 in hashes.items():
+        vendor.set_secret(serial, sha256)
+    print(f"device secret of {', '.join(hashes) if len(hashes) < 4 else f'{len(hashes)} boards'} registered")
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """The hashes of device secrets, by serial number, in a flash image or a manufacturing record. UsageError when the
+    file is neither."""
+    from tools.factory.errors import FactoryError
+    from tools.factory.flash import device_secret_sha256, read_image
+    from tools.factory.record import Record
+
+    with path.open("rb") as file:
+        is_record = file.read(1) == b"{"
+    try:
+        if is_record:
+            return Record(path).read().secrets()
+        image, serial = read_image(path)
+        sha256 = device_secret_sha256(image)
+    except FactoryError as error:
+        raise UsageError(str(error)) from error
+    return {serial: sha256} if sha256 else {}
+
+
 def list_serials(vendor: Vendor, options: argparse.Namespace) -> None:
     """List the serial numbers registered under a product."""
     product = pick("product", vendor.products(), options.product)
@@ -114,10 +136,10 @@ def list_templates(vendor: Vendor, options: argparse.Namespace) -> None:
 
 
 def create_version(vendor: Vendor, options: argparse.Namespace) -> None:
-    """Publish a firmware file as the template's next version."""
+    """Publish a release as the template's next version."""
     template = pick("template", vendor.templates(), options.template)
-    with _app_file(options.file, options.extract_app) as path, upload_progress(path.stat().st_size) as progress:
-        version = vendor.create_version(template["id"], path, options.description, progress)
+    with upload_progress(options.file.stat().st_size) as progress:
+        version = vendor.create_version(template["id"], options.file, options.description, progress)
     print(f"version {version['name']} created: {version['id']}, {version['sizeBytes']} bytes")
 
 
@@ -390,6 +412,9 @@ def pick(kind: str, candidates: list[dict], wanted: str) -> dict:
 @contextmanager
 def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
     """What to tell the bytes sent so far: a bar, when a person watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -400,33 +425,12 @@ def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
         yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
 
 
-@contextmanager
-def _app_file(path: Path, extract: bool) -> Iterator[Path]:
-    """The file to upload: `path`, or what `extract` takes out of it. UsageError when a device could never run it."""
-    with path.open("rb") as file:
-        head = file.read(_DESCRIPTOR.stop)
-    if not head:
-        raise UsageError(f"{path} is empty")
-    if extract:
-        try:
-            app = extract_app(path)
-        except FirmwareError as error:
-            raise UsageError(str(error)) from error
-        with NamedTemporaryFile(suffix=".bin") as copy:
-            copy.write(app)
-            copy.flush()
-            yield Path(copy.name)
-        return
-    if head[:1] == b"\xe9" and head[_DESCRIPTOR] != _DESCRIPTOR_MAGIC:
-        raise UsageError(
-            f"{path} begins with a boot loader, not with an app: it looks like a combined ESP32 image. Upload the app"
-            " alone, or let --extract-app take it out (by tools.firmware.extract_app)"
-        )
-    yield path
-
-
 def _show(header: tuple[str, ...] | None, rows: Iterable[tuple[str, ...]]) -> None:
     """A table for a person; for a program, lines of fields separated by tabs."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console()
     # Names and values come from devices: none of them may send codes to the terminal or break a line.
     rows = [tuple("".join(char if char.isprintable() else "?" for char in cell) for cell in row) for row in rows]

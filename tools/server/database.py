@@ -14,9 +14,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 
-FILE = "gadgetkeeper.sqlite"
-"""The database's name in the data folder, unless DATABASE_URL names another database."""
-
 THREADS = 12
 """Calls that use the database at once, in threads; there is a connection for each, so that none waits for one."""
 

@@ -16,13 +16,17 @@ from .model import Property, Thing, Version, joins_for_target, now_s, rollout_to
 from .schemas import PROPERTY_PATTERN, Activated, Kept, ThingChange, ThingView, VersionView
 from .things import view
 
+_AGE_MAX_S = 31 * 86_400
+
 PropertyId = Annotated[str, Path(pattern=PROPERTY_PATTERN)]
 
 router = APIRouter(prefix="/v1/things", tags=["device"])
 
 _TABLE: Any = Thing.__table__
 _TARGET = joins_for_target(
-    select(Thing.id, Version.id, Version.number, Version.description, rollout_to_tell_of()).select_from(Thing)
+    select(
+        Thing.id, Version.id, Version.number, Version.description, rollout_to_tell_of(), Thing.last_seen_at
+    ).select_from(Thing)
 ).outerjoin(Version, Version.id == target_version_id())
 _TARGET_BY_KEY = _TARGET.where(Thing.api_key_sha256 == bindparam("key"))
 _TARGET_BY_ID = _TARGET.where(Thing.id == bindparam("id"))
@@ -88,7 +92,7 @@ async def target_version(context: Ctx, who: Who, thing_id: str) -> Any:
         by_key = {"key": who.key_sha256}
         found = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
         row = who.require_owner(found, thing_id)
-        context.seen.mark(thing_id)
+        context.seen.mark(thing_id, row[5])
         if row[4] is not None:  # once per thing and rollout; what is not kept is not told either
             await context.database.write(lambda connection: rollouts.tell(connection, row[4], thing_id, now_s()))
     else:
@@ -153,9 +157,17 @@ async def confirm_version(context: Ctx, who: Who, thing_id: ThingId, version_id:
 
 @router.put("/{thing_id}/properties/{property_id}/value.json", status_code=204, openapi_extra=accepts(JsonValue))
 async def write_property(
-    context: Ctx, who: Who, thing_id: ThingId, property_id: PropertyId, value: Annotated[Any, json_body(JsonValue)]
+    context: Ctx,
+    who: Who,
+    thing_id: ThingId,
+    property_id: PropertyId,
+    value: Annotated[Any, json_body(JsonValue)],
+    age_s: Annotated[
+        int, Header(alias="X-Age", ge=0, le=_AGE_MAX_S, description="seconds since the value was measured")
+    ] = 0,
 ) -> None:
-    """Keep a value; the property comes into being with its first one."""
+    """Keep a value; the property comes into being with its first one. One that comes late takes its place in the
+    history, and never that of a newer one."""
     try:
         value_json = json.dumps(value, allow_nan=False)
     except ValueError:
@@ -164,7 +176,7 @@ async def write_property(
         raise invalid(f"The value is longer than {context.settings.value_max_chars} characters")
     settings = context.settings
     await context.database.write(
-        lambda connection: history.write(connection, settings, who, thing_id, property_id, value_json)
+        lambda connection: history.write(connection, settings, who, thing_id, property_id, value_json, age_s)
     )
 
 

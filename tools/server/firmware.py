@@ -23,6 +23,9 @@ SIZE_MAX_BYTES = 16 * 1024 * 1024
 RAW = "application/octet-stream"
 """The media type of a firmware as it is."""
 
+VARY = "Accept, A-IM, If-None-Match"
+"""What of a request decides which of its forms a firmware is sent in: whole, and as a patch for whom."""
+
 IM_USED = 226
 """The status of an answer that is a patch."""
 
@@ -168,7 +171,7 @@ def choose(files: FirmwareFiles, firmware: Firmware, headers: Mapping[str, str],
 def answer(chosen: Representation, headers: Mapping[str, str], accel_prefix: str | None = None) -> Response:
     """The response with this representation: whole, 206 with the range asked for, or 304. 416 for a range outside of
     it. Where a web server in front sends the files itself, it is told which (`accel_prefix`)."""
-    shown = {"ETag": chosen.etag, "Accept-Ranges": "bytes", "Vary": "Accept", "Cache-Control": _IMMUTABLE}
+    shown = {"ETag": chosen.etag, "Accept-Ranges": "bytes", "Vary": VARY, "Cache-Control": _IMMUTABLE}
     shown |= chosen.headers
     if any(tag.strip() in (chosen.etag, "*") for tag in headers.get("if-none-match", "").split(",")):
         return Response(None, 304, shown)

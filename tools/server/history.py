@@ -45,6 +45,11 @@ _READ = text(
     "INSERT INTO readings (thing_id, property_id, slot, at, value_json) VALUES (:thing, :property, :slot, :at, :value) "
     "ON CONFLICT (thing_id, property_id, slot) DO UPDATE SET at = excluded.at, value_json = excluded.value_json"
 )
+_READ_LATE = text(
+    "INSERT INTO readings (thing_id, property_id, slot, at, value_json) VALUES (:thing, :property, :slot, :at, :value) "
+    "ON CONFLICT (thing_id, property_id, slot) DO UPDATE SET at = excluded.at, value_json = excluded.value_json "
+    "WHERE readings.at < :begin OR readings.at > excluded.at"
+)
 _TELL = text(
     "INSERT INTO reports (thing_id, slot, at, value_json) VALUES (:thing, :slot, :at, :value) "
     "ON CONFLICT (thing_id, slot) DO UPDATE SET at = excluded.at, value_json = excluded.value_json"
@@ -58,10 +63,16 @@ _NEXT_REPORT = (
 
 
 def write(
-    connection: Connection, settings: Settings, who: Caller, thing_id: str, property_id: str, value_json: str
+    connection: Connection,
+    settings: Settings,
+    who: Caller,
+    thing_id: str,
+    property_id: str,
+    value_json: str,
+    age_s: int = 0,
 ) -> None:
-    """Keep a value as the property's last one, and in its history."""
-    at = now_s()
+    """Keep a value as the property's last one, and in its history; one that comes late only in the latter."""
+    at = now_s() - age_s
     names = {"thing": thing_id, "property": property_id}
     if who.vendor is None:
         found = connection.execute(_BEFORE_BY_KEY, names | {"key": who.key_sha256}).first()
@@ -74,6 +85,9 @@ def write(
     if old is None and connection.execute(_COUNT, {"thing": thing_id}).scalar_one() >= settings.properties_max:
         raise ApiError(409, f"The thing has {settings.properties_max} properties already: it can have no more")
     values = names | {"value": value_json, "at": at}
+    if written_at is not None and at < written_at and age_s:
+        _write_late(connection, settings, values, age_s)
+        return
     connection.execute(_WRITE, values)
     if property_id == STATUS:
         if value_json != old and len(value_json) <= _REPORT_MAX_CHARS:
@@ -83,6 +97,14 @@ def write(
     is_first = written_at is None or written_at // settings.history_interval_s != interval
     if is_first and len(value_json) <= _READING_MAX_CHARS:
         connection.execute(_READ, values | {"slot": interval % settings.history_slots})
+
+
+def _write_late(connection: Connection, settings: Settings, values: dict[str, Any], age_s: int) -> None:
+    interval = values["at"] // settings.history_interval_s
+    is_kept = age_s < settings.history_slots * settings.history_interval_s and values["property"] != STATUS
+    if is_kept and len(values["value"]) <= _READING_MAX_CHARS:
+        begin = interval * settings.history_interval_s
+        connection.execute(_READ_LATE, values | {"slot": interval % settings.history_slots, "begin": begin})
 
 
 def confirm(connection: Connection, who: Caller, thing_id: str, version_id: str) -> None:

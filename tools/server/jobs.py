@@ -46,7 +46,7 @@ async def count_fleet(context: Context) -> None:
 
 
 JOBS = (
-    Job("last seen", 5, write_last_seen),
+    Job("last seen", 2, write_last_seen),
     Job("rollouts", 10, advance_rollouts),
     Job("fleet counts", 60, count_fleet),
     Job("events", 3600, forget_events),

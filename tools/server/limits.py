@@ -3,8 +3,14 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address
 
 _KEPT = 100_000  # who has not come for longest is forgotten first
+
+
+def network_of(address: str) -> str:
+    """Whom to count an address with: itself, or for IPv6 its /64, of which one machine can have all addresses."""
+    return ":".join(IPv6Address(address).exploded.split(":")[:4]) if ":" in address else address
 
 
 class Limit:

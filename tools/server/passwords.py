@@ -12,6 +12,9 @@ _BLOCK = 8
 _SALT_BYTES = 16
 _REMEMBERED = 64
 
+MIN_CHARS = 12
+"""What a password needs where others reach the server."""
+
 
 def new_password() -> str:
     """A password that nobody guesses."""
@@ -21,7 +24,19 @@ def new_password() -> str:
 def hash_password(password: str) -> str:
     """What to keep of a password."""
     salt = os.urandom(_SALT_BYTES)
-    return f"scrypt${_text(salt)}${_text(_scrypt(password.encode(), salt))}"
+    # Once hashed, nobody knows any more how long it was.
+    kind = "scrypt-short" if is_short(password) else "scrypt"
+    return f"{kind}${_text(salt)}${_text(_scrypt(password.encode(), salt))}"
+
+
+def is_short(password: str) -> bool:
+    """True for a password that somebody guesses who can try."""
+    return len(password) < MIN_CHARS
+
+
+def is_hash_of_short(kept: str) -> bool:
+    """True for what was kept of a short password."""
+    return kept.startswith("scrypt-short$")
 
 
 def is_password(given: bytes, kept: str) -> bool:

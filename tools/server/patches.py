@@ -3,13 +3,16 @@ kept by content beside the firmware.
 
 A patch is made for the releases that things really run, of each firmware that things should run, or soon may: targets,
 pins, rollouts, and the newest version of a template. Of each firmware there is one patch without a base as well, which
-is the firmware compressed. An empty file stands for a patch that is not worth it.
+is the firmware compressed. An empty file stands for a patch that is not worth it, one that ends in `.failed` for one
+that could not be made: it is tried again later.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ NAME = "gkp"
 
 _NO_BASE = "none"
 _LIMIT_S = 120  # for one patch
+_AGAIN_S = 3600  # after a failure
 _FINGERPRINTS_MAX = 10_000
 
 
@@ -59,8 +63,9 @@ class Patches:
         return min((patch for patch in found if 0 < patch.size_bytes < size_bytes), key=_size, default=None)
 
     def is_made(self, sha256: str, base: str) -> bool:
-        """True when there is nothing left to do for this base ("": none) and firmware."""
-        return self._path(base or _NO_BASE, sha256).exists()
+        """True when there is nothing to do just now for this base ("": none) and firmware."""
+        path = self._path(base or _NO_BASE, sha256)
+        return path.exists() or _has_failed_lately(path)
 
     def fingerprint(self, sha256: str) -> str | None:
         """What a thing calls the firmware with this hash when it runs it; None for a file that is no image."""
@@ -87,7 +92,10 @@ class Patches:
             )
         except (delta.PatchError, OSError) as error:
             log.warning("no patch for the firmware %s: %s", sha256, error)
-            size_bytes = None
+            part.unlink(missing_ok=True)
+            _failed(path).touch()
+            return
+        _failed(path).unlink(missing_ok=True)
         if size_bytes is None:
             part.write_bytes(b"")
         os.replace(part, path)
@@ -109,6 +117,17 @@ class Patches:
                 yield base, path, path.stat().st_size
             except OSError:
                 continue
+
+
+def _failed(path: Path) -> Path:
+    return path.with_suffix(".failed")
+
+
+def _has_failed_lately(path: Path) -> bool:
+    try:
+        return time.time() - _failed(path).stat().st_mtime < _AGAIN_S
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -203,7 +222,7 @@ def choose(patches: Patches, firmware: Firmware, headers: Mapping[str, str]) -> 
     if patch is None:
         return None
     # It is an answer about the firmware, whose entity tag it has; a cache that does not know that must not keep it.
-    shown = {"IM": NAME, "Vary": "Accept, A-IM, If-None-Match", "Cache-Control": "no-store"}
+    shown = {"IM": NAME, "Cache-Control": "no-store"}
     if patch.base:
         shown["Delta-Base"] = f'"{patch.base}"'
     return Representation(
@@ -239,33 +258,31 @@ async def make_all(context) -> None:
     if not context.settings.patch_bases:
         return
 
-    def look() -> list[Wanted]:
-        with context.database.reading() as session:
-            return wanted(session, context.settings.patch_bases)
+    def work() -> None:
+        # First the lock: what was looked up before another process had it would remove what that one has made.
+        with (
+            contextlib.suppress(locks.InUseError),
+            locks.held(context.patches.folder / "lock", "another process makes the patches"),
+        ):
+            with context.database.reading() as session:
+                needed = wanted(session, context.settings.patch_bases)
+            context.patches.keep_only(each.sha256 for each in needed)
+            for each in needed:
+                context.patches.make(None, each.sha256)
+            for each in needed:
+                for base in each.bases:
+                    context.patches.make(base, each.sha256)
 
-    def work(missing: list[Wanted]) -> None:
-        try:
-            with locks.held(context.patches.folder / "lock", "another process makes the patches"):
-                context.patches.keep_only(each.sha256 for each in missing)
-                for each in missing:
-                    context.patches.make(None, each.sha256)
-                for each in missing:
-                    for base in each.bases:
-                        context.patches.make(base, each.sha256)
-        except locks.InUseError:
-            pass
-
-    everything = await asyncio.to_thread(look)
-    await asyncio.wrap_future(_in_background(work, everything))
+    await asyncio.wrap_future(_in_background(work))
 
 
-def _in_background(function, *arguments) -> Future:
+def _in_background(function) -> Future:
     """Call in a thread that the program's end does not wait for; how it went."""
     future: Future = Future()
 
     def call() -> None:
         try:
-            future.set_result(function(*arguments))
+            future.set_result(function())
         except BaseException as error:
             if not future.cancelled():
                 future.set_exception(error)

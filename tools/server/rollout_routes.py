@@ -10,7 +10,7 @@ from . import rollouts
 from .access import Ctx, Who, accepts, is_id, json_body, vendor_only
 from .model import Rollout, now_s
 from .schemas import MemberView, NewRollout, RolloutEnd, RolloutView
-from .vendor import Force, require_signed, require_template
+from .vendor import Force, require_suitable, require_template
 
 router = APIRouter(prefix="/v1", tags=["vendor"], dependencies=[Depends(vendor_only)])
 
@@ -19,12 +19,12 @@ router = APIRouter(prefix="/v1", tags=["vendor"], dependencies=[Depends(vendor_o
 def start_rollout(
     context: Ctx, who: Who, template_id: str, new: Annotated[NewRollout, json_body(NewRollout)], force: Force = False
 ) -> RolloutView:
-    """Roll a version out. 409 when the template has a rollout already, or for an unsigned version after a signed
-    target."""
+    """Roll a version out. 409 when the template has a rollout already, or for a version that its things would
+    refuse."""
     with context.database.writing() as session:
         template = require_template(session, template_id, lock=True)
         rollout = rollouts.start(session, who, template, new, now_s())
-        require_signed(session, template, rollout.version, force)
+        require_suitable(context, session, template, rollout.version, force)
         return view(session, rollout)
 
 

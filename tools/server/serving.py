@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import ipaddress
 import json
 import logging
 import multiprocessing
@@ -121,7 +122,7 @@ def running(
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(host, port))
         stack.enter_context(held(settings))
-        kept_password = prepare(settings, password)
+        kept_password = prepare(settings, password, is_reachable(host, settings.proxies))
         context = stack.enter_context(_context(settings))
         from .app import create_app
 
@@ -213,13 +214,23 @@ def held(settings: "Settings") -> Iterator[None]:
         yield
 
 
-def prepare(settings: "Settings", password: str | None) -> str | None:
+def is_reachable(host: str, proxies: str | None) -> bool:
+    """True where others than the programs of this machine reach the server."""
+    try:
+        return bool(proxies) or not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def prepare(settings: "Settings", password: str | None, is_open: bool) -> str | None:
     """Bring the database up to date, and see that it has a vendor. The first vendor's password: the one given, else
-    the one in the folder (None when it is not there any more)."""
+    the one in the folder (None when it is not there any more). With `is_open`, ServingError for a vendor whose password
+    is short."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-    from .database import FILE, Database, SchemaError, reason_of
+    from .database import Database, SchemaError, reason_of
     from .firmware import FirmwareFiles
+    from .settings import FILE
 
     is_alone = settings.database_url is None
     try:
@@ -231,7 +242,10 @@ def prepare(settings: "Settings", password: str | None) -> str | None:
             files = FirmwareFiles(settings.firmware_folder)
             if is_alone:
                 files.clear()
-            return _first_vendor(database, settings.data, password)
+            first = _first_vendor(database, settings.data, password)
+            if is_open:
+                _require_long_passwords(database)
+            return first
         finally:
             database.close()
     except (OSError, SQLAlchemyError, SchemaError) as error:
@@ -240,10 +254,10 @@ def prepare(settings: "Settings", password: str | None) -> str | None:
         raise ServingError(f"cannot use {where}: {reason}") from error
 
 
-def prepare_apart(settings: "Settings", password: str | None) -> str | None:
+def prepare_apart(settings: "Settings", password: str | None, is_open: bool) -> str | None:
     """The same in a process of its own: what it takes of memory is given back."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        return pool.submit(prepare, settings, password).result()
+        return pool.submit(prepare, settings, password, is_open).result()
 
 
 def make_folder(settings: "Settings") -> None:
@@ -327,6 +341,21 @@ def _first_vendor(database: Any, data: Path, password: str | None) -> str | None
             session.add(Row(name=FIRST_VENDOR, password_hash=hash_password(password)))
             return password
     return read_password(path) if path.exists() else None
+
+
+def _require_long_passwords(database: Any) -> None:
+    from sqlalchemy import select
+
+    from .model import Vendor as Row
+    from .passwords import MIN_CHARS, is_hash_of_short
+
+    with database.reading() as session:
+        for vendor in session.scalars(select(Row)):
+            if is_hash_of_short(vendor.password_hash):
+                raise ServingError(
+                    f"the password of vendor {vendor.name} is shorter than the {MIN_CHARS} characters that it needs"
+                    f" where others reach the server: give it a new one with {PASSWORD_VARIABLE} or --password-file"
+                )
 
 
 @contextmanager

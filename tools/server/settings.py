@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .database import FILE
+FILE = "gadgetkeeper.sqlite"
+"""The database's name in the data folder, unless DATABASE_URL names another database."""
 
 FORMS = ("auto", "string", "object", "raw")
 """How firmware goes out: as the client's Accept asks, or always one of the three bodies."""
+
+_CAN_BE_0 = ("patch_bases",)
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,12 @@ class Settings:
         return max(1, self.history_days * 86_400 // self.history_interval_s)
 
 
-def _above_zero(kind: type) -> Callable[[str], float]:
+def _limit(name: str, kind: type) -> Callable[[str], float]:
+    least = 0 if name in _CAN_BE_0 else 1e-9
+
     def read(text: str) -> float:
         value = kind(text)
-        if not 0 < value < float("inf"):
+        if not least <= value < float("inf"):
             raise ValueError
         return value
 
@@ -74,7 +79,7 @@ def _above_zero(kind: type) -> Callable[[str], float]:
 
 
 LIMITS: dict[str, Callable[[str], float]] = {
-    each.name: _above_zero(each.type if isinstance(each.type, type) else float)
+    each.name: _limit(each.name, each.type if isinstance(each.type, type) else float)
     for each in fields(Settings)
     if each.type in (int, float)
 }

@@ -271,14 +271,14 @@ def remove_version(context: Ctx, who: Who, template_id: str, version_id: str) ->
 
 @router.put("/templates/{template_id}/target/{version_id}.json", status_code=204)
 def set_target(context: Ctx, who: Who, template_id: str, version_id: str, force: Force = False) -> None:
-    """From now on the template's things should run this version, except those with a pin. 409 for an unsigned version
-    after a signed one: devices that trust a key would all download it and refuse it."""
+    """From now on the template's things should run this version, except those with a pin. 409 for a version
+    that they would refuse: an unsigned one after a signed one, another product's, one below the target's floor."""
     with context.database.writing() as session:
         template = require_template(session, template_id, lock=True)
         version = version_of(session, template.id, version_id)
         if template.rollout_id is not None:
             raise conflict("A rollout decides what this template's things run: cancel it first, or let it finish")
-        require_signed(session, template, version, force)
+        require_suitable(context, session, template, version, force)
         template.target_version_id = version.id
         record(session, who, "target set", template.id, f"version {version.name}" + ", by force" * force)
 
@@ -314,7 +314,7 @@ def pin(context: Ctx, who: Who, thing_id: str, version_id: str, force: Force = F
     with context.database.writing() as session:
         thing = who.require_thing(session, thing_id)
         version = version_of(session, thing.template_id, version_id)
-        require_signed(session, thing.template, version, force)
+        require_suitable(context, session, thing.template, version, force)
         thing.pinned_version_id = version.id
         record(session, who, "pinned", thing.serial, f"version {version.name}" + ", by force" * force)
 
@@ -406,14 +406,10 @@ def is_serial(text: str) -> bool:
     return _SERIAL.fullmatch(text) is not None
 
 
-def require_signed(session: Session, template: Template, version: Version, force: bool) -> None:
-    """409 for an unsigned version where the target is a signed one, unless it is meant like that."""
-    target = template.target_version_id and session.get(Version, template.target_version_id)
-    if target and target.is_signed and not version.is_signed and not force:
-        raise conflict(
-            f"Version {version.name} is not signed, but the target, version {target.name}, is: devices that trust a key"
-            " would download it and refuse it. Sign it, or give force=true"
-        )
+def require_suitable(context: Ctx, session: Session, template: Template, version: Version, force: bool) -> None:
+    """409 for a version that the template's things would refuse, unless it is meant like that."""
+    target = session.get(Version, template.target_version_id) if template.target_version_id else None
+    check.require_suitable(context.files, target, version, force)
 
 
 def add_version(context: Ctx, who: Caller, template_id: str, description: str, upload: Upload) -> VendorVersionView:

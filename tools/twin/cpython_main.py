@@ -35,21 +35,28 @@ def main():
     if behaviour == "offline":
         hardware.world["wifi"] = {}
     names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
-    run(files, "/boot.py", names)
+    goes_on = run(files, "/boot.py", names)
     while behaviour == "hang":
         time.sleep(1)
-    run(files, "/main.py", names)
+    if goes_on:
+        run(files, "/main.py", names)
     hardware.tell("ended")
 
 
 def run(files, path, names):
+    """Run the file; False when it raises: MicroPython then leaves out what follows."""
+    try:
+        files.stat(path)
+    except OSError:  # there is none
+        return True
     try:
         files.run(path, names)
     except SystemExit:
         hardware.reset("soft reset")
-    except Exception as error:
-        if not (isinstance(error, OSError) and error.errno == 2 and path == "/boot.py"):
-            traceback.print_exc(file=sys.stdout)
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        return False
+    return True
 
 
 main()

@@ -207,9 +207,7 @@ class Twin:
                             watchdog = time.monotonic() + int(rest) / 1000 / (TRIAL_SPEED if self._on_trial else 1)
                         elif word == "rtc_memory":
                             self._rtc_memory = rest
-                        elif word == "kbd_intr":
-                            pass  # nobody types
-                        else:
+                        elif word in ("reset", "ended"):
                             self._drain(selector, console, hear)
                             if done():
                                 return "until"

@@ -8,6 +8,7 @@ VM anew after a reset, which the VM takes for the end of its process.
 import argparse
 import contextlib
 import errno
+import fcntl
 import os
 import pty
 import re
@@ -33,11 +34,13 @@ from tools.twin.device import HEAP, STARTERS, Twin, TwinError
 from tools.twin.paths import VM
 
 _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
+_PACKET = b"IMPROV\x01"  # the beginning of what a board in its setup says to programs
 _CHUNK_BYTES = 4096
 _POLL_S = 0.005
 _IDLE_S = 0.05
 _INTERRUPT_PAUSE_S = 0.1
 _INTERRUPT_BUSY_S = 1.0
+_KEYS_PAUSE_S = 0.1
 _UART_BYTES_PER_S = 11520  # 115200 baud: a program that prints for ever must not run ahead of who listens
 
 
@@ -121,10 +124,12 @@ class Repl:
             word, _, rest = line.partition(" ")
             if word == "ready":
                 self._vm.is_ready = True
-            elif word == "kbd_intr":
-                self._vm.take_interrupts(rest == "-1")
             elif word == "watchdog":
                 self._vm.watchdog = time.monotonic() + int(rest) / 1000
+            elif word == "rtc_memory":
+                self._twin._rtc_memory = rest
+            elif word == "interrupt":
+                self._vm.takes_keys = int(rest) < 0
             elif line == "reset soft reset":
                 self._soft_reset("raw" if self._raw else "friendly")
                 return
@@ -178,11 +183,16 @@ class Repl:
             self._client = None
 
     def _type(self) -> None:
-        """Give the VM what it can take now: to a program Ctrl-C, to the REPL everything."""
+        """Give the VM what it can take now: a program Ctrl-C; one that reads keys, and the REPL, everything."""
         vm = self._vm
         if not self._pending or not vm.is_ready:
             return
-        if vm.runs_program() and not vm.takes_interrupts:
+        if vm.runs_program() and vm.takes_keys:
+            if vm.has_read():
+                keys, ctrl_c, _ = self._pending.partition(_CTRL_C)  # what comes after it may be for the REPL
+                self._pending = self._pending[vm.write(keys + ctrl_c) :]
+            return
+        if vm.runs_program():
             if _CTRL_C in self._pending:
                 self._interrupt()
             return
@@ -209,7 +219,7 @@ class Repl:
             return
         whole = b"\r" if self._last_sent == b"\r" else b""
         self._last_sent = data[-1:]
-        if not (self._vm and self._vm.takes_interrupts):  # a program that reads bytes also writes some
+        if _PACKET not in data:  # that is bytes, not text
             data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
         if self._client:
             try:
@@ -231,14 +241,16 @@ class _Vm:
 
     def __init__(self, twin: Twin, label: str, cause: str, mode: str) -> None:
         self.is_ready = False
-        self.takes_interrupts = False  # Ctrl-C is a byte like any other for its program
+        self.takes_keys = False  # the program has asked for Ctrl-C as a byte like any other
         self.watchdog = float("inf")
         self._news = b""
+        self._read_at = 0.0  # when the program was seen last with keys that it had not read
         self.terminal, self._slave = pty.openpty()
         # A program gets bytes as they are, and no echo. ISIG, which the REPL switches off, tells who is listening.
         tty.setraw(self._slave)
         attributes = termios.tcgetattr(self._slave)
         attributes[3] |= termios.ISIG
+        attributes[6][termios.VINTR] = b"\0"
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         os.set_blocking(self.terminal, False)
         self.control, control_end = os.pipe()
@@ -252,13 +264,6 @@ class _Vm:
             start_new_session=True,
         )
         os.close(control_end)
-
-    def take_interrupts(self, as_bytes: bool) -> None:
-        """Have the terminal give Ctrl-C to the program as a byte, or interrupt it."""
-        self.takes_interrupts = as_bytes
-        attributes = termios.tcgetattr(self._slave)
-        attributes[6][termios.VINTR] = b"\0" if as_bytes else _CTRL_C  # ISIG tells who is listening
-        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
 
     def runs_program(self) -> bool:
         """False while the REPL waits for input."""
@@ -282,10 +287,18 @@ class _Vm:
             return b""
 
     def write(self, data: bytes) -> int:
+        self._read_at = time.monotonic()
         try:
             return os.write(self.terminal, data)
         except BlockingIOError:
             return 0
+
+    def has_read(self) -> bool:
+        """True when the program has read all keys, and had a moment to do what they mean."""
+        unread = fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4))
+        now = time.monotonic()
+        self._read_at = now if any(unread) else self._read_at
+        return now - self._read_at >= _KEYS_PAUSE_S
 
     def news(self) -> list[str] | None:
         """Lines for the power supply; None at the process' end."""

@@ -1,6 +1,7 @@
 """Power-on of the virtual chip on the MicroPython VM: what it needs to know is in TWIN_POWER.
 
-Does what the ESP32 port does: mounts the file system, runs boot.py, then main.py. The host's files are out of sight.
+Does what the ESP32 port does: mounts the file system, runs boot.py, then, unless that has raised, main.py. The host's
+files are out of sight.
 With a "repl" in the world ("friendly" or "raw"), Ctrl-C ends both, and main.py is left out for "raw", as on the chip.
 """
 
@@ -15,13 +16,14 @@ sys.path[0:1] = [_TWIN + "/chip", _TWIN + "/../.."]
 import ds18x20  # noqa: E402
 import esp32  # noqa: E402
 import machine  # noqa: E402
+import micropython  # noqa: E402
 import network  # noqa: E402
 import ntptime  # noqa: E402
 import onewire  # noqa: E402
 import requests  # noqa: E402
 import vfs  # noqa: E402
 
-from tools.twin import console, cut_flash, flash, hardware, ports  # noqa: E402
+from tools.twin import cut_flash, flash, hardware, ports  # noqa: E402
 
 _power = json.loads(os.getenv("TWIN_POWER"))
 _world = _power["world"]
@@ -36,9 +38,20 @@ for _module in (ds18x20, esp32, machine, network, ntptime, onewire):
 ports.install()
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
+
+class _Micropython:
+    """The VM's own `micropython`, but Ctrl-C comes from the board's UART."""
+
+    @staticmethod
+    def kbd_intr(char):
+        hardware.tell(f"interrupt {char}")
+
+
+for _name in dir(micropython):
+    if not hasattr(_Micropython, _name):
+        setattr(_Micropython, _name, staticmethod(getattr(micropython, _name)))
+sys.modules["micropython"] = _Micropython
 _repl = _world.get("repl")
-if _repl:  # whoever types has to know whether Ctrl-C is a byte like any other
-    sys.modules["micropython"] = console.micropython_at_terminal()
 _names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/")
@@ -47,13 +60,18 @@ sys.argv[:] = []
 
 
 def _run(name):
+    """Run the file; False when it raises."""
+    if name not in os.listdir("/"):
+        return True
     try:
         execfile(name, _names)  # noqa: F821
     except SystemExit:
         hardware.reset("soft reset")
     except (Exception, KeyboardInterrupt) as error:
-        if not (isinstance(error, OSError) and error.args[0] == 2 and name == "boot.py"):
-            sys.print_exception(error)
+        sys.print_exception(error)
+        hardware.tell("interrupt 3")  # as the REPL has it
+        return False
+    return True
 
 
 _behaviour = hardware.world.get("behaviour")
@@ -63,9 +81,9 @@ if _behaviour == "offline":
     hardware.world["wifi"] = {}
 if _repl:
     hardware.tell("ready")
-_run("boot.py")
+_goes_on = _run("boot.py")
 while _behaviour == "hang":
     time.sleep(1)
-if not _repl or (_repl == "friendly" and "main.py" in os.listdir("/")):
+if _goes_on and _repl != "raw":
     _run("main.py")
 hardware.tell("ended")

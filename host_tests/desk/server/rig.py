@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from host_tests.desk.server.images import app
-from tools.server import Running
+from tools.server import Running, Vendor
 
 HTTP = httpx.Client(trust_env=False, timeout=30)
 FIRMWARE = app(200_032)
@@ -46,10 +46,18 @@ class Device:
 
 
 @dataclass
+class AtUrl:
+    """A server that runs elsewhere, in the place of a `Running`."""
+
+    url: str
+    vendor: Vendor
+
+
+@dataclass
 class Field:
     """A template with a product, serial numbers S1 to S4, and one version, the target."""
 
-    server: Running
+    server: Running | AtUrl
     template: dict
     product: dict
     version: dict
@@ -61,7 +69,7 @@ class Field:
         return device
 
 
-def make_field(server: Running, folder: Path) -> Field:
+def make_field(server: Running | AtUrl, folder: Path) -> Field:
     """Make one on an empty server."""
     template = server.vendor.create_template("Thermometer")
     product = server.vendor.create_product("Kitchen", template["id"])
@@ -71,7 +79,7 @@ def make_field(server: Running, folder: Path) -> Field:
     return Field(server, template, product, version)
 
 
-def publish(server: Running, template: dict, folder: Path, content: bytes = FIRMWARE) -> dict:
+def publish(server: Running | AtUrl, template: dict, folder: Path, content: bytes = FIRMWARE) -> dict:
     """A new version with this firmware."""
     path = folder / "upload.bin"
     path.write_bytes(content)

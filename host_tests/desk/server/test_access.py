@@ -4,15 +4,18 @@ import base64
 import contextlib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from host_tests.desk.server.images import app
+from host_tests.desk.server.images import app, bundle_of, bundle_without
 from host_tests.desk.server.rig import FIRMWARE, HTTP, Device, assert_error, make_field, publish, wait_for
+from tools import firmware
 from tools.server import VendorError, running
 from tools.server.model import sha256_hex
 
 SECRET = "5e" * 16
+PLAIN_MICROPYTHON = firmware.app_image("1.28.0")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -49,6 +52,13 @@ def test_thief_without_the_secret_gets_nothing_and_the_board_keeps_its_key(field
         "blocked": False,
         "hasSecret": True,
     }
+
+
+def test_thief_with_all_his_guesses_does_not_keep_the_board_out(field):
+    field.server.vendor.set_secret("S1", sha256_hex(SECRET))
+    for _ in range(12):  # more than the serial number's activations
+        assert Device(field.server.url, "S1").activate("guess").status_code == 403
+    assert Device(field.server.url, "S1").activate(SECRET).status_code == 200
 
 
 def test_product_can_require_a_secret_and_boards_without_one_work_until_it_does(field):
@@ -153,6 +163,11 @@ def test_only_a_version_that_nothing_needs_is_removed(field, tmp_path):
         (FIRMWARE[:5000] + b"x" + FIRMWARE[5001:], "is no firmware"),
         (FIRMWARE[:12] + b"\x09" + FIRMWARE[13:], "is no firmware"),
         (FIRMWARE + b"\xff" * 16, "is no firmware"),
+        (PLAIN_MICROPYTHON, "no release: it names no release number"),
+        (app(20_000, bundle=bytes(4)), "no bundle"),
+        (app(20_000, bundle=bundle_without("/agent/loop.py")), "bundle is damaged"),
+        (app(20_000, bundle=bundle_without("/manifest.json")), "bundle is damaged"),
+        (app(20_000, bundle=bundle_without("/thermometer.py")), "bundle is damaged"),
         (b"", "empty"),
     ],
 )
@@ -162,6 +177,31 @@ def test_what_no_device_would_run_is_no_version(shared, tmp_path, content, told)
     assert refused.value.status == 400
     assert len(shared.server.vendor.versions(shared.template["id"])) == 1
     assert HTTP.get(f"{shared.server.url}/health").json() == {"status": "ok"}
+
+
+def test_version_that_the_fleet_would_refuse_becomes_the_target_only_by_force(field, tmp_path):
+    vendor, template = field.server.vendor, field.template["id"]
+    device = field.device()
+    bath = app(20_000, bundle=bundle_of(product="Bath"), product="Bath")
+    seventh = app(20_000, bundle=bundle_of(release=7, floor=5), number=7)
+    other, floored = (publish(field.server, field.template, tmp_path, content) for content in (bath, seventh))
+    ways = (
+        lambda version, force: vendor.set_target(template, version, force),
+        lambda version, force: vendor.pin(device.thing_id, version, force),
+        lambda version, force: vendor.cancel_rollout(vendor.start_rollout(template, version, force)["id"]),
+    )
+    for way in ways:
+        with pytest.raises(VendorError, match="for the product Bath, but the target, version 1, for Thermometer") as no:
+            way(other["id"], False)
+        assert (no.value.status == 409 and vendor.rollouts() == []) or way is ways[2]
+    vendor.set_target(template, floored["id"])
+    for way in ways:
+        with pytest.raises(VendorError, match=r"Version 1 is release 1, but .* lets none below 5 be installed"):
+            way(field.version["id"], False)
+    ways[1](field.version["id"], True)
+    ways[2](field.version["id"], True)
+    ways[0](field.version["id"], True)
+    assert vendor.templates()[0]["targetVersion"]["id"] == field.version["id"]
 
 
 def test_thing_has_only_so_many_properties_of_so_much(field):
@@ -183,6 +223,28 @@ def test_reports_and_history_are_told_back_and_are_bounded(field):
         device.write(value)
     assert [kept["value"] for kept in device.call("GET", "/properties/temperature/history.json").json()] == [20.5]
     assert field.server.vendor.thing("S1")["properties"]["temperature"] == 21.5
+
+
+def test_value_that_comes_late_takes_its_place_in_the_history_and_never_a_newer_ones(field):
+    device = field.device()
+
+    def write(value, age_s=None):
+        headers = {} if age_s is None else {"X-Age": str(age_s)}
+        return device.call("PUT", "/properties/temperature/value.json", content=value, headers=headers).status_code
+
+    def history():
+        return [kept["value"] for kept in device.call("GET", "/properties/temperature/history.json").json()]
+
+    assert write("18.0", 7200) == 204
+    assert device.call("GET", "/properties/temperature/value.json").json() == 18.0, "there is no newer one"
+    assert write("21.0") == 204
+    assert write("19.0", 3600) == write("17.0", 40 * 3600) == write("20.0", 1800) == 204
+    assert device.call("GET", "/properties/temperature/value.json").json() == 21.0
+    assert history() == [17.0, 18.0, 19.0, 20.0, 21.0]
+    assert write("5.0", 3600 - 1) == write("21.0", 0) == 204
+    assert history().count(5.0) <= 1 and len(history()) <= 6, "two in the place of one"
+    for age_s in ("-1", "x", 40 * 86400):
+        assert write("1.0", age_s) == 400, age_s
 
 
 def test_things_come_in_pages_and_by_what_they_are(field):
@@ -300,3 +362,20 @@ def test_what_is_no_http_gets_an_error_in_the_usual_form(shared):
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 400") and b'"code": "GK-000-0003"' in answer
+
+
+def test_uploads_at_once_are_versions_one_after_the_other(field, tmp_path):
+    contents = [app(30_000 + 16 * (number % 3), seed=number % 3) for number in range(12)]
+
+    def upload(content: bytes) -> int:
+        path = f"{field.server.url}/v1/templates/{field.template['id']}/versions.json"
+        return HTTP.post(path, content=content, auth=("vendor", field.server.password)).status_code
+
+    damaged = contents[0][:-1] + b"x"
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(upload, [*contents, damaged, b"", contents[0]]))
+    assert statuses == [200] * 12 + [400, 400, 200]
+    versions = field.server.vendor.versions(field.template["id"])
+    assert [version["name"] for version in versions] == [str(number) for number in range(1, 15)]
+    kept = {path.name for path in (tmp_path / "data" / "firmware").iterdir()}
+    assert kept == {version["sha256"] for version in versions}, "no part of an upload stays, and nothing is missing"

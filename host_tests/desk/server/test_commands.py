@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from host_tests.desk.server.images import app
 from host_tests.desk.server.rig import HTTP, Device, make_field, publish
 from tools import espressif
+from tools.factory.record import FLASHED, STARTED, Record
 from tools.server import VendorError, running
 from tools.server.cli import main
+from tools.server.model import sha256_hex
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -84,6 +86,25 @@ def test_boards_are_blocked_and_serial_numbers_removed(cli, field):
     assert cli("serial", "remove", "S2")[0] == 1
     assert cli("serial", "remove", "S4") == (0, "S4: removed\n", "")
     assert "serial number blocked\tS2" in cli("events", "--subject", "S2")[1]
+
+
+def test_secrets_come_from_the_record_the_last_of_each_board_and_of_no_lost_one(cli, field, tmp_path):
+    field.server.vendor.add_serials(field.product["id"], ["R1", "R2", "R3"])
+    record = Record(tmp_path / "record.jsonl")
+    record.add("R1", "mac1", "0" * 64, FLASHED, secret_sha256=sha256_hex("old"))
+    record.add("R1", "mac1", "0" * 64, FLASHED, secret_sha256=sha256_hex("new"))
+    record.add("R2", "mac2", "0" * 64, FLASHED)
+    record.add("R3", "mac3", "0" * 64, STARTED, secret_sha256=sha256_hex("lost"))
+    record.release("R3")
+    assert cli("serial", "secrets", record.path) == (0, "device secret of R1 registered\n", "")
+    assert [field.server.vendor.serial(name)["hasSecret"] for name in ("R1", "R2", "R3")] == [True, False, False]
+    assert [Device(field.server.url, "R1").activate(secret).status_code for secret in ("old", "new")] == [403, 200]
+    record.add("R4", "mac4", "0" * 64, FLASHED, secret_sha256=sha256_hex("x"))
+    status, _, error = cli("serial", "secrets", record.path)
+    assert status == 1 and error == "server: The serial number R4 is not registered\n"
+    (tmp_path / "text").write_text("hello")
+    status, _, error = cli("serial", "secrets", tmp_path / "text")
+    assert status == 2 and error.count("\n") == 1 and "is no flash image" in error
 
 
 def test_secret_is_required_by_a_word(cli, field):

@@ -12,9 +12,10 @@ from host_tests.desk.server import postgres
 from host_tests.desk.server.images import app
 from host_tests.desk.server.rig import Field, make_field, publish
 from tools.server import running
-from tools.server.database import FILE, Database
+from tools.server.database import Database
 from tools.server.fleet import count
 from tools.server.model import Reading, Thing, now_s
+from tools.server.settings import FILE
 
 CHROMIUM = Path("/usr/bin/chromium")
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 320, "height": 640}
@@ -206,3 +207,15 @@ def test_pages_are_for_everybody(browser, field, scheme, size):
         told = [(each["id"], [node["html"] for node in each["nodes"][:2]]) for each in found]
         assert told == [], address
     context.close()
+
+
+def test_page_of_all_calls_needs_nobody_else(page, field):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/docs")
+    expect(page.get_by_text("/v1/things/activate/{serial}.json")).to_be_visible()
+    page.locator("#operations-device-activate_v1_things_activate__serial__json_put").click()
+    expect(page.get_by_text("X-DeviceSecret")).to_be_visible()
+    assert len(asked) >= 4 and all(url.startswith((field.server.url + "/", "data:")) for url in asked), asked
+    policy = page.request.get("/docs").headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self';" in policy and "http" not in policy

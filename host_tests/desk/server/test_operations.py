@@ -307,6 +307,21 @@ def test_short_password_is_refused_where_others_reach_the_server(tmp_path, monke
     assert "12" in error and password not in error.split() and not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_short_password_from_before_is_refused_where_others_reach_the_server(tmp_path, monkeypatch, capsys, workers):
+    with running(tmp_path / "data", password="a") as server:
+        server.vendor.templates()
+    monkeypatch.delenv("GADGETKEEPER_PASSWORD", raising=False)
+    for way in (["--host", "0.0.0.0"], ["--host", "::"], ["--proxies", "127.0.0.1"]):
+        command = ["serve", *way, "--port", "0", "--data", str(tmp_path / "data"), "--workers", workers]
+        assert main(command) == 1
+        assert capsys.readouterr().err.count("shorter than the 12 characters") == 1
+    monkeypatch.setenv("GADGETKEEPER_PASSWORD", "a")
+    assert main(["serve", "--proxies", "127.0.0.1", "--port", "0", "--data", str(tmp_path / "data")]) == 2
+    with running(tmp_path / "data", password="a-longer-password", proxies="127.0.0.1") as server:
+        server.vendor.templates()
+
+
 def test_nginx_in_front_sends_the_firmware_and_answers_ranges_of_it(tmp_path):
     postgres.require("nginx", bool(shutil.which("nginx") or Path("/usr/sbin/nginx").exists()))
     data = tmp_path / "data"

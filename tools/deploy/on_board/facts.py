@@ -33,10 +33,11 @@ def slots():
 
 
 labels, trial = slots()
-if trial:
+if labels is not None:
     import machine
 
-    machine.WDT(timeout=120_000)  # boot.py has armed it for the trial; from now on it has this time again
+    # boot.py has armed it. A trial has its two minutes again; otherwise there is time for what somebody does here.
+    machine.WDT(timeout=120_000 if trial else 3_600_000)
 volume = os.statvfs("/")
 print(
     json.dumps(

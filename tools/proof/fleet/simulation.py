@@ -21,10 +21,12 @@ from typing import Any
 
 from tools.proof.powercut import world
 from tools.proof.reply import Reply, json_reply
+from tools.twin.hardware import PowerLoss
 from tools.twin.image import make_image
 from tools.twin.paths import make_importable
 
 THREAD_STACK_BYTES = 256 * 1024
+RESTART_MS = 2000
 
 
 @dataclass
@@ -57,12 +59,14 @@ class Server:
 
 @dataclass
 class Outcome:
-    """What happened: `server` counts the requests, `in_step_s` says when each device that got there was in step."""
+    """What happened: `server` counts the requests, `in_step_s` says when each device that got there was in step,
+    `restarts_s` when one of them restarted."""
 
     server: Server
     devices: int
     in_step_s: list[float]
     ended_s: float
+    restarts_s: list[float]
 
     def share_s(self, share: float) -> float | None:
         """Seconds until this share of the devices was in step; None when it never was."""
@@ -90,6 +94,9 @@ class Fleet:
         self.now_ms = 0
         self._limit_ms = limit_s * 1000
         self._in_step: dict[int, float] = {}
+        self._restarts_s: list[float] = []
+        self._memories = [b""] * devices  # of their RTCs
+        self._started_ms = [0] * devices
         self._progress = progress
         self._server = server
         self._over = False
@@ -115,7 +122,7 @@ class Fleet:
             threads[number].join()
         if self._failed:
             raise self._failed
-        return Outcome(server, devices, list(self._in_step.values()), self.now_ms / 1000)
+        return Outcome(server, devices, list(self._in_step.values()), self.now_ms / 1000, self._restarts_s)
 
     # What the agent's surroundings ask for, always on behalf of the device whose turn it is.
 
@@ -137,6 +144,22 @@ class Fleet:
             self._in_step[self._current] = self.now_ms / 1000
             self._progress(len(self._in_step))
 
+    def ticks_ms(self) -> int:
+        """This device's own time, since it has started."""
+        return self.now_ms - self._started_ms[self._current]
+
+    def is_at_power_on(self) -> bool:
+        """True until this device has restarted."""
+        return self._started_ms[self._current] == 0
+
+    def remember(self, data: bytes) -> None:
+        """Keep this in the RTC of this device."""
+        self._memories[self._current] = data
+
+    def recall(self) -> bytes:
+        """What is kept in the RTC of this device."""
+        return self._memories[self._current]
+
     def thing(self) -> str:
         """The Id of this device's thing."""
         return self._names[self._current]
@@ -144,7 +167,13 @@ class Fleet:
     def _live(self, number: int) -> None:
         try:
             self._wait(number)
-            self._agent.live()
+            while True:
+                try:
+                    self._agent.live()
+                except PowerLoss:
+                    self._restarts_s.append(self.now_ms / 1000)
+                    self.sleep(RESTART_MS)
+                    self._started_ms[number] = self.now_ms
         except _Over:
             pass
         except BaseException as error:
@@ -205,7 +234,7 @@ class _Agent:
         urequests: Any = types.ModuleType("net.urequests")
         urequests.request = self.request
         sys.modules["net.urequests"] = urequests
-        for name in ("board.sensors", "thermometer"):
+        for name in ("agent.outage", "board.sensors", "thermometer"):
             _module(name).time = self
         for name in ("agent.files", "agent.record_writer"):
             _module(name).open, _module(name).os = self._open, self
@@ -223,6 +252,8 @@ class _Agent:
     def _board(self):
         board = _module("board").Board()
         board.wait = self._fleet.sleep
+        board.at_power_on = self._fleet.is_at_power_on
+        board.remember, board.recall = self._fleet.remember, self._fleet.recall
         return board
 
     # What stands in for `time`, `os`, `open` and `net.urequests`.
@@ -231,7 +262,11 @@ class _Agent:
         self._fleet.sleep(duration_ms)
 
     def ticks_ms(self) -> int:
-        return self._fleet.now_ms
+        return self._fleet.ticks_ms()
+
+    @staticmethod
+    def ticks_add(ticks_ms: int, delta_ms: int) -> int:
+        return ticks_ms + delta_ms
 
     @staticmethod
     def ticks_diff(later_ms: int, earlier_ms: int) -> int:

@@ -152,8 +152,8 @@ MUTANTS = [
     ),
     Mutant(
         "any part of the file is taken for the one asked for",
-        f"{_FIRMWARE}:firmware",
-        always(True, 'response.headers.get("content-range") == rest'),
+        f"{_FIRMWARE}:_is_of_use",
+        always(True, 'part.startswith(f"bytes {download.start}-") and part.endswith(end)'),
     ),
     Mutant(
         "the attempts are counted anew when a download goes on",
@@ -292,17 +292,22 @@ MUTANTS = [
     Mutant(
         "the manifest is not compared with the image",
         f"{_BUNDLE}:check_bundle",
-        replace('run("agent.manifest", "check_manifest", text, release, product)', '"thermometer"'),
+        replace(
+            'run("agent.manifest", "check_manifest", text, release, product)',
+            'run("agent.manifest", "parse_manifest", text)',
+        ),
     ),
     Mutant(
         "the product's module is not looked for",
         f"{_BUNDLE}:check_bundle",
-        remove("bundle.check_module('/' + app.replace('.', '/'))"),
+        remove("bundle.check_module('/' + manifest.app.replace('.', '/'))"),
     ),
     Mutant(
         "the bundle is not checked",
         f"{_ARMING}:_check",
-        remove('run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)'),
+        remove(
+            'littlefs = run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)'
+        ),
     ),
     Mutant(
         "an image that is not whole is judged by its header",

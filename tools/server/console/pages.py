@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from .. import fleet, history, plan, rollout_routes, rollouts, things, vendor
+from .. import check, fleet, history, plan, rollout_routes, rollouts, things, vendor
 from ..access import Context, Ctx, Who, is_id, vendor_only
 from ..errors import ApiError, describe, invalid, not_found
 from ..model import Event, Property, Reading, Rollout, Template, Thing, Version, now_s
@@ -239,7 +239,7 @@ def list_rollouts(context: Ctx, who: Who) -> Response:
 def new_rollout(context: Ctx, who: Who, version: str = "") -> Response:
     """The form that says how a version is to be rolled out."""
     with context.database.reading() as session:
-        return _plan_page(session, who, _version(session, version), {})
+        return _plan_page(context, session, who, _version(session, version), {})
 
 
 @router.get("/rollouts/check")
@@ -359,7 +359,9 @@ def _versions(context: Context, who: Who, token: str) -> Response:
         return _page("versions.html", who, templates=listed, token=token)
 
 
-def _plan_page(session: Session, who: Who, version: Version, given: dict[str, str], problem: str = "") -> Response:
+def _plan_page(
+    context: Context, session: Session, who: Who, version: Version, given: dict[str, str], problem: str = ""
+) -> Response:
     template = session.get_one(Template, version.template_id)
     defaults = NewRollout(versionId=version.id)
     shown = {
@@ -379,7 +381,7 @@ def _plan_page(session: Session, who: Who, version: Version, given: dict[str, st
         version=version,
         template=template,
         target=target,
-        needs_force=bool(target and target.is_signed and not version.is_signed),
+        objection=check.objection(context.files, target, version),
         running=running,
         given=shown | given,
         problem=problem,
@@ -392,7 +394,7 @@ def _check_rollout(context: Context, who: Who, given: dict[str, str], token: str
         try:
             new = _plan(given)
         except ValueError as error:
-            return _plan_page(session, who, version, given, _problem(error))
+            return _plan_page(context, session, who, version, given, _problem(error))
         template = session.get_one(Template, version.template_id)
         total = fleet.by_day(session, template.id, now_s(), _DAYS)[-1].total
         return _page(

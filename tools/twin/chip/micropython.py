@@ -1,14 +1,12 @@
 """`micropython` for CPython."""
 
-from tools.twin import hardware
-
 
 def const(value):
     return value
 
 
 def kbd_intr(char):
-    hardware.tell(f"kbd_intr {char}")
+    """Nobody types at a virtual chip on CPython."""
 
 
 class RingIO:

@@ -24,8 +24,24 @@ _LEAVE_MS = 10
 _STATE_ERROR = "Wifi Internal State Error"
 
 
+_names = {"hostname": "mpy-esp32", "country": "XX"}
+
+
 def hostname(name=None):
-    return "mpy-esp32"
+    return _keep("hostname", name, 32)
+
+
+def country(code=None):
+    return _keep("country", code, 2)
+
+
+def _keep(what, value, size_max):
+    if value is None:
+        return _names[what]
+    if len(value) > size_max or (what == "country" and len(value) < size_max):
+        raise ValueError("bad " + what)
+    _names[what] = value
+    return None
 
 
 class WLAN:
@@ -34,7 +50,9 @@ class WLAN:
     The world's "wifi" is {name: password}, or {name: {...}} with "password" and, as wanted: "reasons", those of the
     first attempts, which fail; "wrong", the reasons that a wrong password gives, the last one for good; "address",
     False when nobody gives one; "away", [from, to], when it is switched off, counted in calls of `isconnected`, so that
-    a slow machine changes nothing; "signal", in dBm; "bytes", its name in hex, where that is no text.
+    a slow machine changes nothing; "points", its access points as [BSSID in hex, signal in dBm], the first one heard
+    first, of which a third member True says that it lets nobody in; "signal", where there is but one; "hidden", True
+    when they do not tell its name; "bytes", its name in hex, where that is no text.
 
     What the access point's ports are on the desk: see tools/twin/ports.py."""
 
@@ -52,9 +70,23 @@ class WLAN:
             _station.start() if on else _station.stop()
         return _station.started
 
-    def connect(self, ssid=None, key=None):
+    def scan(self):
         _station.advance()
-        _station.connect(ssid, key)
+        if not _station.started:
+            raise RuntimeError("STA must be active")
+        if _station.is_busy():
+            raise OSError(_STATE_ERROR)
+        found = []
+        for name in hardware.world["wifi"]:
+            ssid = b"" if _access_point(name).get("hidden") else _bytes(name)
+            security = AUTH_WPA2_PSK if _access_point(name)["password"] else AUTH_OPEN
+            for point in _points(name):
+                found.append((ssid, bytes.fromhex(point[0]), 6, point[1], security, not ssid))
+        return found
+
+    def connect(self, ssid=None, key=None, *, bssid=None):
+        _station.advance()
+        _station.connect(ssid, key, bssid)
 
     def disconnect(self):
         _station.advance()
@@ -70,22 +102,10 @@ class WLAN:
         if param == "rssi":
             if not _station.joined:
                 raise OSError("Wifi Not Connected")
-            return -60
+            return _station.point()[1]
         if param is not None:
             raise ValueError("unknown status param")
         return _station.status()
-
-    def scan(self):
-        _station.advance()
-        if not _station.started:
-            raise OSError("STA must be active")
-        if _station.is_busy():
-            raise OSError(_STATE_ERROR)
-        return [
-            (_bytes(name), b"\x02\0\0\0\0\1", 6, point.get("signal", -60), 3 if point["password"] else 0, False)
-            for name, point in [(name, _access_point(name)) for name in hardware.world["wifi"]]
-            if not _station.is_away(name)
-        ]
 
     def config(self, *names, **values):
         if self._is_point:
@@ -163,6 +183,7 @@ class _Station:
         self.address = None
         self.attempt = None  # (name, key), while it is under way
         self._network = None
+        self._bssid = None
         self._requested = False
         self._reason = 0  # of the last disconnection: a later attempt does not forget it, only an address does
         self._lost = 0  # disconnections since `connect`, counted when reconnects are limited
@@ -182,7 +203,7 @@ class _Station:
         self.attempt = None
         self._left_ms = None
 
-    def connect(self, ssid, key):
+    def connect(self, ssid, key, bssid):
         if not self.started:
             raise OSError("Wifi Not Started")
         if self.is_busy():
@@ -191,6 +212,7 @@ class _Station:
             if text is not None and not isinstance(text, (str, bytes)):
                 raise TypeError("can't convert to str implicitly")
         self._network = (_known(ssid), key)
+        self._bssid = bssid
         self._lost = 0
         self._requested = True
         self._begin(time.ticks_ms())
@@ -256,11 +278,20 @@ class _Station:
     def _tries_left(self):
         return self.config["reconnects"] < 0 or self._lost < self.config["reconnects"] + 1
 
+    def point(self):
+        """The access point that is asked: the one with the BSSID, otherwise the first one heard; None without one."""
+        for point in _points(self._network[0]):
+            if self._bssid in (None, bytes.fromhex(point[0])):
+                return point
+        return None
+
     def _refusal(self):
         """Why the access point, or its absence, ends this attempt; 0 when it does not."""
         name, key = self._network
-        if name not in hardware.world["wifi"] or self.is_away(name):
+        if name not in hardware.world["wifi"] or self.is_away(name) or not self.point():
             return STAT_NO_AP_FOUND
+        if self.point()[2:] == [True]:
+            return STAT_ASSOC_FAIL
         point = _access_point(name)
         tried = self._tries[name] = self._tries.get(name, 0) + 1
         reasons = point.get("reasons", ())
@@ -298,6 +329,10 @@ def _known(ssid):
 def _access_point(name):
     point = hardware.world["wifi"].get(name, {})
     return point if isinstance(point, dict) else {"password": point}
+
+
+def _points(name):
+    return _access_point(name).get("points", [["0a0000000001", _access_point(name).get("signal", -60)]])
 
 
 def power_on():
