@@ -61,14 +61,14 @@ class Board:
             self._watchdog.feed()
         while self._keys and self._poller.poll(0):
             key = self._keys.read(1)
+            if not key:
+                return
             if self.takes_key and self.takes_key(key):
                 key = b" "  # what is in a packet is nobody's Ctrl-C
             if key == b"\3" and self._key in (b"\3", b"\r"):
                 if self._watchdog and not self._on_trial:
                     machine.WDT(timeout=_PERSON_MS)
                 raise KeyboardInterrupt("stopped for an hour at most; Ctrl-D starts it again")
-            if not key:
-                return
             self._key = key
 
     def wait(self, duration_ms: int) -> None:

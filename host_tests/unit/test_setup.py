@@ -369,7 +369,7 @@ def test_own_network_is_never_open():
 class Radio(FakeBoard):
     """A board that joins no network."""
 
-    def connect(self, networks):
+    def connect(self, networks, country=""):
         raise RetryableError("wifi_not_found", "home")
 
 
