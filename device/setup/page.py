@@ -47,15 +47,14 @@ def _lines(path: str):
     """Yield the file's lines. It is read in pieces, because the page would take much memory as a whole."""
     piece = bytearray(_PIECE_BYTES)
     rest = b""
-    file = open(path, "rb")
-    count = file.readinto(piece)
-    while count:
-        rest += piece[:count]
-        while b"\n" in rest:
-            line, _, rest = rest.partition(b"\n")
-            yield line + b"\n"
+    with open(path, "rb") as file:
         count = file.readinto(piece)
-    file.close()
+        while count:
+            rest += piece[:count]
+            while b"\n" in rest:
+                line, _, rest = rest.partition(b"\n")
+                yield line + b"\n"
+            count = file.readinto(piece)
 
 
 def _choice(found, is_chosen: bool) -> bytes:
