@@ -5,7 +5,7 @@ from agent.errors import RetryableError
 from micropython import const
 
 _CLIENTS_MAX = const(4)
-_FOUND_MAX = const(12)
+_FOUND_MAX = const(10)
 _OPEN = const(0)
 
 

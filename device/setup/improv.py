@@ -16,10 +16,22 @@ _LENGTH_AT = const(8)
 _DATA_AT = const(9)
 _QUIET_MAX = const(25)  # looks, half a second: the rest of a packet is lost
 
-_STATE, _ERROR, _COMMAND, _RESULT = 1, 2, 3, 4
-_READY, _JOINING, _HAS_JOINED = 2, 3, 4
-_NO_ERROR, _BAD_PACKET, _UNKNOWN_COMMAND, _NOT_JOINED = 0, 1, 2, 3
-_JOIN, _TELL_STATE, _TELL_DEVICE, _TELL_NETWORKS = 1, 2, 3, 4
+# Kinds of packets, states, errors, commands
+_STATE = const(1)
+_ERROR = const(2)
+_COMMAND = const(3)
+_RESULT = const(4)
+_READY = const(2)
+_JOINING = const(3)
+_HAS_JOINED = const(4)
+_NO_ERROR = const(0)
+_BAD_PACKET = const(1)
+_UNKNOWN_COMMAND = const(2)
+_NOT_JOINED = const(3)
+_JOIN = const(1)
+_TELL_STATE = const(2)
+_TELL_DEVICE = const(3)
+_TELL_NETWORKS = const(4)
 
 
 class Improv:
