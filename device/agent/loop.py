@@ -31,9 +31,11 @@ def live(board, console=None, root: str = "/") -> None:
 
 
 def keep_in_step(device) -> int:
-    """Go through the scenario once, and return the seconds until the next round. Whatever fails is printed."""
+    """Go through the scenario once, after the owner's setup if it has to be, and return the seconds until the next
+    round. Whatever fails is printed."""
     try:
-        run("agent.round", "prepare", device)
+        if run("agent.round", "prepare", device):
+            run("setup.portal", "set_up", device)
         run("main", "provision", device)
         return run("agent.round", "succeed", device)
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
