@@ -14,6 +14,7 @@ from tools import espressif, firmware, ondevice, publish, release, server
 from tools.twin.image import bundle_files, make_image
 
 SLOT_BYTES = 0x1C0000
+EPOCH_2000_S = 946684800  # 2000-01-01, from which a device counts
 BOOTLOADER = make_image(9, magic=0)
 
 
@@ -105,12 +106,13 @@ def target(running) -> str | None:
     return found and found["name"]
 
 
-def test_app_of_an_official_combined_image_is_published_and_made_the_target(running, run, tmp_path):
+def test_app_of_an_official_combined_image_is_published_and_made_the_target(running, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH_2000_S + 5))
     whole = firmware.combined_image("1.27.0").read_bytes()
     status, output, errors = run("--target", content=whole, description="second")
     assert (status, errors) == (0, "")
     assert "not signed: devices that were made with a SIGNING_KEY will refuse it" in output
-    made = release.make_release(firmware.app_image("1.27.0"), release.Contents(1))
+    made = release.make_release(firmware.app_image("1.27.0"), release.Contents(1, built_at=5))
     assert stored(running, tmp_path, "1") == made and "release 1 of Thermometer on MicroPython 1.27.0" in output
     assert (target(running), versions(running)[0]["description"]) == ("1", "second")
 

@@ -258,7 +258,7 @@ def write_cases(folder: Path, cases: dict, good: bytes, trusted: list[str]) -> N
     (folder / "cases.json").write_text(json.dumps(listed))
 
 
-TITLES = ("The firmware", "The signature", "A patch", "The connection")
+TITLES = ("The firmware", "The signature", "A patch", "The file system", "The connection")
 
 
 def test_no_verdict_on_a_firmware_is_missing_from_the_tables():
