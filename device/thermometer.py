@@ -7,9 +7,6 @@ import time
 
 from agent.errors import AgentError, PermanentError, RetryableError
 from agent.runner import run as run_phase
-from micropython import const
-
-_SEEN_MAX = const(2)
 
 
 class Reading:
@@ -24,7 +21,7 @@ class Reading:
 def prove(agent) -> None:
     """Show in a trial that the product works: read the sensors that were there before, and report once. AgentError when
     that fails."""
-    for reading in read(agent):
+    for reading in run_phase("board.readings", "read", agent, Reading):
         if reading.error:
             raise reading.error
         try:
@@ -54,7 +51,7 @@ def _measure(agent, can_report: bool) -> str:
     """Measure and report once; return the code of the error that ended the latter, empty without one."""
     code = ""
     try:
-        readings = read(agent)
+        readings = run_phase("board.readings", "read", agent, Reading)
         if not readings:
             raise RetryableError("sensor", agent.settings.onewire_pin, "none is there")
     except Exception as error:  # whatever it is, the next reading may be better
@@ -64,8 +61,12 @@ def _measure(agent, can_report: bool) -> str:
         try:
             if reading.error:
                 raise reading.error
-            agent.report(reading.property_id, reading.celsius, can_report)
-            agent.console.say(f"{reading.celsius} C" + (" reported" if can_report else ", not reported: not activated"))
+            celsius = reading.celsius
+            agent.report(reading.property_id, celsius, can_report)
+            if can_report:
+                agent.console.say(f"{celsius} C reported")
+            else:
+                agent.console.say(f"{celsius} C, not reported: not activated")
         except Exception as error:
             _say(agent, error)
             if isinstance(error, AgentError) and error.code == "key_dropped":
@@ -76,48 +77,3 @@ def _measure(agent, can_report: bool) -> str:
 
 def _say(agent, error: Exception) -> None:
     agent.console.say(f"not reported: {run_phase('agent.sentences', 'sentence', error)}")
-
-
-def read(agent) -> list:
-    """Return what is to be reported: a Reading of each sensor that the settings name by its ROM code, or of the one
-    that was the first to be seen; and of the chip itself where they ask for it. RetryableError when the bus fails."""
-    settings, board = agent.settings, agent.board
-    try:
-        found = board.sensors_celsius(settings.onewire_pin)
-    except Exception as error:
-        raise RetryableError("sensor", settings.onewire_pin, error)
-    wanted = settings.sensors or _only(agent, found)
-    readings = []
-    for rom in wanted:
-        celsius = found.get(rom, f"{rom} is not there")
-        if isinstance(celsius, str):
-            readings.append(Reading(wanted[rom], None, RetryableError("sensor", settings.onewire_pin, celsius)))
-        else:
-            readings.append(Reading(wanted[rom], round(celsius, 1)))
-    if settings.chip_temperature_property:
-        try:
-            readings.append(Reading(settings.chip_temperature_property, round(board.chip_celsius(), 1)))
-        except Exception as error:
-            agent.console.say(f"no temperature of the chip: {error}")
-    return readings
-
-
-def _only(agent, found: dict) -> dict:
-    """Return the ROM code of the sensor that was the first to be seen, and its property; empty when none ever was.
-
-    Which one that is never changes by itself, unless there has only ever been one, and at power-on there is another one
-    in its place."""
-    record = agent.record
-    seen = record.sensors.split(".") if record.sensors else []
-    if len(seen) == len(found) == 1 and seen[0] not in found and agent.board.at_power_on():
-        seen = []
-    for rom in sorted(found):
-        if rom not in seen and len(seen) < _SEEN_MAX:
-            seen.append(rom)
-    sensors = ".".join(seen)
-    if seen and sensors != record.sensors and not agent.board.on_trial():
-        try:
-            record.save(sensors=sensors)
-        except AgentError:  # the next round tries again
-            pass
-    return dict.fromkeys(seen[:1], agent.settings.temperature_property)

@@ -1,5 +1,7 @@
 """What the agent's phases work on, handed to each of them."""
 
+import time
+
 from .record import Record
 from .runner import run
 from .schedule import Schedule
@@ -10,6 +12,7 @@ class Settings:
 
     server: str
     wifi: list
+    country: str
     check_interval_s: int
     app: str
 
@@ -48,7 +51,18 @@ class Device:
     def report(self, property_id: str, value: object, now: bool = True) -> None:
         """Write one property of the thing at the server. AgentError when that fails; unless the server refuses it for
         good, the value is kept and sent later with its age. With `now` False it is kept at once."""
-        run("agent.outage", "report", self, property_id, value, now)
+        measured_ms = time.ticks_ms()
+        try:
+            if now:
+                self.board.connect(self.settings.wifi, self.settings.country)
+                if len(self.board.recall()) > 1:  # first, so that the server's last value is the newest
+                    run("agent.outage", "send_kept", self)
+                run(f"{self.backend}.things", "write_property", self, property_id, value)
+                return
+        except Exception as error:
+            run("agent.outage", "keep", self, property_id, value, measured_ms, error)
+            raise
+        run("agent.outage", "keep", self, property_id, value, measured_ms, None)
 
     def wait(self, duration_ms: int) -> None:
         """Sleep; the watchdog is kept quiet."""

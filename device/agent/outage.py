@@ -1,5 +1,4 @@
-"""Reporting, and what becomes of it while the server cannot be reached: readings are kept for later, and what may be
-stuck is started anew.
+"""While the server cannot be reached: readings are kept for later, and what may be stuck is started anew.
 
 First the radio, then the board, the latter at intervals that double. All of it lies in the RTC's memory, which survives
 a reset and wears nothing out: how often the board has been restarted, then a line for each reading, of its time (in
@@ -22,21 +21,12 @@ _KEPT_MAX_BYTES = const(1900)  # some 80 readings
 _UNREACHABLE = ("no_answer", "no_address", "no_wifi", "tls_failed", "tls_stalled", "bad_ca")
 
 
-def report(device, property_id: str, value: object, now: bool) -> None:
-    """See `Device.report`."""
-    measured_ms = time.ticks_ms()
-    if not now:
-        _keep(device, property_id, value, measured_ms)
-        return
-    try:
-        device.board.connect(device.settings.wifi, device.settings.country)
-        _send_kept(device)  # first, so that the server's last value is the newest
-        run(f"{device.backend}.things", "write_property", device, property_id, value)
-    except Exception as error:
-        if not _is_refused(error):
-            _keep(device, property_id, value, measured_ms)
+def keep(device, property_id: str, value: object, measured_ms: int, error: "Exception | None") -> None:
+    """Keep what was not reported because of this error, unless the server wants no such value, now or later."""
+    if not _is_refused(error):
+        _append(device, property_id, value, measured_ms)
+        if error:
             climb(device, error)
-        raise
 
 
 def restarts(device) -> int:
@@ -75,8 +65,8 @@ def end(device) -> None:
         device.board.remember(b"\0" + memory[1:])
 
 
-def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
-    """Keep what is not reported; the oldest goes when there is no more room."""
+def _append(device, property_id: str, value: object, measured_ms: int) -> None:
+    """Add a line for a reading; the oldest goes when there is no more room."""
     memory = device.board.recall() or b"\0"
     time_ms = time.ticks_add(measured_ms, _past_ms(device, memory))
     lines = memory[1:] + f"{time_ms} {property_id} {json.dumps(value)}\n".encode()
@@ -85,7 +75,7 @@ def _keep(device, property_id: str, value: object, measured_ms: int) -> None:
     device.board.remember(memory[:1] + lines)
 
 
-def _send_kept(device) -> None:
+def send_kept(device) -> None:
     """Report the oldest of what was kept, with its age. One each time: a fleet that finds its server again must not
     bury it. AgentError when that fails."""
     memory = device.board.recall()
@@ -114,8 +104,7 @@ def _past_ms(device, memory: bytes) -> int:
     return schedule.past_ms
 
 
-def _is_refused(error: Exception) -> bool:
-    """Return True when the server wants no such value, now or later."""
+def _is_refused(error: "Exception | None") -> bool:
     return isinstance(error, AgentError) and error.code in ("refused", "no_property")
 
 

@@ -5,7 +5,6 @@ import json
 import httpx
 import pytest
 
-from host_tests.device.test_scenario import ON_BOTH
 from host_tests.fakes.home import SERIAL, Home
 from host_tests.fakes.server import RESET, Server, answer
 from tools import factory, server
@@ -16,6 +15,7 @@ from tools.server.cli import main as server_main
 from tools.twin.__main__ import WIFI, is_done
 from tools.twin.device import Twin
 
+ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 SECRET = "5e" * 16
 ACTIVATED = {"thingId": "1" * 32, "apiKey": "2" * 32}
 

@@ -101,7 +101,8 @@ def test_device_gets_there_in_the_end(tmp_path, runtime, where, spoil, said):
         version = server.vendor.create_version(template["id"], image)
         server.vendor.set_target(template["id"], version["id"])
         between = Between(int(server.url.rpartition(":")[2]), where, spoil)
-        own = factory.own_files(SERIAL, between.url, wifi=WIFI, report_interval_s=1, start_spread_s=0)
+        quick = {"report_interval_s": 1, "start_spread_s": 0, "chip_temperature_property": "chip"}
+        own = factory.own_files(SERIAL, between.url, wifi=WIFI, **quick)
         files = {**agent.deployed_files(agent.source_files(device)), **own}
         flash = tmp_path / "flash.bin"
         flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))

@@ -2,8 +2,9 @@
 
 import pytest
 
-from host_tests.device.test_scenario import ON_BOTH
 from host_tests.fakes.home import SERIAL, Home
+
+ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)

@@ -1,6 +1,7 @@
 """Outages: what is stuck is started anew without hammering anybody, and what was measured meanwhile is not lost."""
 
 from agent import backoff, outage, round
+from agent import device as agent_device
 from agent.errors import PermanentError, RetryableError
 from gadgetkeeper import things
 
@@ -51,12 +52,14 @@ class World:
 
     def __enter__(self):
         self._kept = outage.time, things.write_property, backoff.random
-        outage.time, backoff.random = self.clock, Average
+        outage.time = agent_device.time = self.clock
+        backoff.random = Average
         things.write_property = self._write
         return self
 
     def __exit__(self, *exception):
         outage.time, things.write_property, backoff.random = self._kept
+        agent_device.time = outage.time
 
     def start(self):
         """A start of the board's program: only the RTC's memory is still there."""

@@ -3,11 +3,11 @@
 import esp32
 import thermometer
 from agent.errors import RetryableError
-from board import sensors
+from board import readings, sensors
+from ds18x20 import crc8, scratchpad
 
 from host_tests.fakes.device import FakeBoard, fake_device
 from tools.twin import hardware
-from tools.twin.chip.ds18x20 import crc8, scratchpad
 from tools.twin.small_chip import power_on
 
 FIRST, SECOND, THIRD = "28ff010203040506", "28aa010203040507", "28bb010203040508"
@@ -93,7 +93,7 @@ def told(device):
     """The readings of a device: values by property, or the errors' codes."""
     return {
         reading.property_id: reading.error.code if reading.error else reading.celsius
-        for reading in thermometer.read(device)
+        for reading in readings.read(device, thermometer.Reading)
     }
 
 
@@ -173,7 +173,7 @@ def test_bus_that_fails_is_an_error_of_the_sensors_and_a_board_without_any_says_
     for broken in (OSError(5), Exception("x")):
         device.board.sensors = broken
         try:
-            thermometer.read(device)
+            readings.read(device, thermometer.Reading)
         except RetryableError as error:
             assert error.code == "sensor"
             continue

@@ -234,7 +234,7 @@ class _Agent:
         urequests: Any = types.ModuleType("net.urequests")
         urequests.request = self.request
         sys.modules["net.urequests"] = urequests
-        for name in ("agent.outage", "board.sensors", "thermometer"):
+        for name in ("agent.device", "agent.outage", "board.sensors", "thermometer"):
             _module(name).time = self
         for name in ("agent.files", "agent.record_writer"):
             _module(name).open, _module(name).os = self._open, self
