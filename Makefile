@@ -45,9 +45,10 @@ demo: $(READY) $(FIRMWARES)  ## The whole scenario, from power-on to confirmed [
 	@$(THERMOMETER) demo $(call option,firmware,FIRMWARE)
 
 .PHONY: twin
-twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [RUNTIME=vm|cpython] [BOOTS=8]
+twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=http://… FLASH=build/….bin, or IMAGE=build/….bin [SETUP=8090, where its owner's page is] [RUNTIME=vm|cpython] [BOOTS=8]
 	@$(THERMOMETER) twin $(if $(value IMAGE),$(call option,image,IMAGE),$(call needed,serial,SERIAL) $(call needed,server,SERVER)) \
-	  $(if $(value FLASH)$(value IMAGE),$(or $(call option,flash,FLASH),--flash=build/twin.bin),$(call needed,flash,FLASH)) $(call option,runtime,RUNTIME) $(call option,boots,BOOTS)
+	  $(if $(value FLASH)$(value IMAGE),$(or $(call option,flash,FLASH),--flash=build/twin.bin),$(call needed,flash,FLASH)) $(call option,runtime,RUNTIME) $(call option,boots,BOOTS) \
+	  $(call option,setup,SETUP)
 
 # What makes a thermometer.
 ORDER = $(call secret,WIFI_PASSWORD)$(call secret,GADGETKEEPER_PASSWORD)$(call needed,server,SERVER) $(call option,firmware,FIRMWARE) \
@@ -95,6 +96,14 @@ status: $(READY)  ## Say how a board is: serial number, thing, version, slots, l
 .PHONY: console
 console: $(READY)  ## Show a board's console, Ctrl-] ends it: PORT=…
 	@$(THERMOMETER) console $(call needed,port,PORT)
+
+.PHONY: wifi
+wifi: $(READY)  ## Give a board in its setup a WiFi network, over the cable; asks for both: PORT=… [SSID=…]
+	@$(THERMOMETER) wifi $(call secret,WIFI_PASSWORD)$(call needed,port,PORT) $(call option,ssid,SSID)
+
+.PHONY: installer
+installer: $(READY)  ## Make a web page that flashes a board and gives it its WiFi (needs npm): IMAGE=build/….bin [OUT=build/installer]
+	@$(THERMOMETER) installer $(call needed,image,IMAGE) $(or $(call option,out,OUT),--out=build/installer)
 
 .PHONY: package
 package: $(READY)  ## Write package.json, the list of the agent's files, for mip
@@ -145,6 +154,10 @@ bench-server: $(READY) $(FIRMWARES)  ## What the server carries, next to nginx, 
 console-pictures: $(READY)  ## Make the pictures of docs/console.md (needs Debian's chromium), and time the pages [THINGS=100000]
 	@$(PY) -m tools.proof.console_pictures $(if $(THINGS),--things "$(THINGS)")
 
+.PHONY: setup-pictures
+setup-pictures: $(READY) $(FIRMWARES)  ## Make the pictures of docs/setup.md (needs Debian's chromium)
+	@SETUP_PICTURES=docs $(PY) -m pytest -q host_tests/desk/test_setup_browser.py
+
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.proof.mutants
@@ -181,6 +194,7 @@ size: $(READY)  ## What each module of the agent takes on flash and heap
 figures: $(READY) $(FIRMWARES)  ## Measure everything anew and draw all pictures in docs/, an hour; commit what it writes by itself
 	@$(MAKE) bench bench-growth fleet PICTURES=docs
 	@$(PY) -m tools.proof.powercut --picture docs/powercut.svg
+	@$(PY) -m tools.owner.led_picture docs/led.svg
 
 .PHONY: lint
 lint: $(READY)  ## Format, lint, and types against the boards' stubs

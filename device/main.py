@@ -4,7 +4,6 @@ It is gone through at power-on and every `check_interval_s` after that; what is 
 step is a phase: see `agent.runner`.
 """
 
-from agent.errors import AgentError
 from agent.runner import Next, run
 
 
@@ -54,7 +53,7 @@ def provision(device) -> "Next | None":
         run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
-    held = run("ota.hold", "why_held", device, target)
+    held = run("ota.hold", "why_held", device, target)  # or failed before; another target ends that
     if not in_step and not held:
         return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
     if not in_step:
@@ -67,11 +66,3 @@ def provision(device) -> "Next | None":
     if in_step:
         console.say(f"in step with version {target.name}")
     return None
-
-
-def report(device) -> None:
-    """Tell the server how the last update went, if it can be reached; otherwise the next round does."""
-    try:
-        run("gadgetkeeper.things", "report_outcome", device)
-    except AgentError:
-        pass

@@ -32,6 +32,8 @@ _COMMANDS = {
     "deploy": _Command("tools.deploy.__main__", ("deploy",), "put the agent onto a board that runs MicroPython"),
     "status": _Command("tools.deploy.__main__", ("status",), "say how a board is"),
     "console": _Command("tools.deploy.__main__", ("console",), "show a board's console"),
+    "wifi": _Command("tools.owner.wifi", (), "give a board in its setup a WiFi network, over the cable"),
+    "installer": _Command("tools.owner.installer", (), "make a web page that flashes a board and gives it its WiFi"),
     "twin": _Command("tools.twin.__main__", (), "power on a virtual thermometer"),
     "twin-repl": _Command("tools.twin.repl", (), "a virtual board with a console"),
     "demo": _Command("tools.demo", (), "the whole scenario, from power-on to confirmed"),

@@ -19,6 +19,14 @@ def read_text(path: str) -> str:
         return file.read(min(size_bytes, _FILE_MAX_BYTES)).lstrip("\ufeff")
 
 
+def replace_text(path: str, text: str) -> None:
+    """Write the file anew, as a whole: a power cut leaves the old one or the new one. OSError when flash is full or
+    fails; the old one is then still whole."""
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.rename(path + ".new", path)
+
+
 def serial_number(root: str) -> str:
     """Return the serial number in `serial.txt`. PermanentError when there is none, or it cannot be one."""
     try:

@@ -4,7 +4,7 @@ import sys
 
 from micropython import const
 
-from . import errors  # stays loaded: an error that one phase raises is judged in another
+from . import errors  # noqa: F401  stays loaded: an error that one phase raises is judged in another
 from .console import Console
 from .device import Device
 from .runner import run
@@ -31,15 +31,14 @@ def live(board, console=None, root: str = "/") -> None:
 
 
 def keep_in_step(device) -> int:
-    """Go through the scenario once, and return the seconds until the next round. Whatever fails is printed."""
+    """Go through the scenario once, after the owner's setup if it has to be, and return the seconds until the next
+    round. Whatever fails is printed."""
     try:
-        run("agent.round", "prepare", device)
+        if run("agent.round", "prepare", device):
+            run("setup.portal", "set_up", device)
         run("main", "provision", device)
         return run("agent.round", "succeed", device)
     except Exception as error:  # the outer edge: whatever it is, the thermometer runs
-        wait_s = run("agent.round", "fail", device, error)
-        if device.record.outcome and isinstance(error, errors.PermanentError):
-            run("main", "report", device)  # to the vendor's rollout the next round would be late
-        return wait_s
+        return run("agent.round", "fail", device, error)
     finally:
         device.link.close()

@@ -2,17 +2,15 @@
 the old record or the new one."""
 
 import json
-import os
 
 from .errors import RetryableError
+from .files import replace_text
 
 
 def write_record(record, root: str) -> None:
     """Write the record. RetryableError when flash is full or fails; the old record on it is then still whole."""
     try:
-        with open(root + "state.new", "w") as file:
-            file.write(json.dumps(_encode(record)))
-        os.rename(root + "state.new", root + "state.json")
+        replace_text(root + "state.json", json.dumps(_encode(record)))
     except OSError as error:
         raise RetryableError("state_not_saved", error)
 

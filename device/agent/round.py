@@ -2,30 +2,49 @@
 
 from micropython import const
 
-from .errors import AgentError, PermanentError
+from .errors import AgentError, PermanentError, RetryableError
 from .runner import run
 
+_PASSWORD_LEAST_CHARS = const(8)  # of WPA2
 _FAILURES_BEFORE_RESTART = const(8)
 
 
-def prepare(device) -> None:
-    """Read record and settings, and join the network. AgentError when that fails."""
+def prepare(device) -> bool:
+    """Read record and settings, and join the network; return True when the owner has to name one first, with `setup`.
+    AgentError when that fails.
+
+    That is so when the owner has asked for it with the button, when no network is known, and when none can be joined
+    that has ever led to the server. Once activated, the board opens nothing by itself."""
+    board, settings, schedule = device.board, device.settings, device.schedule
     if not device.record.dirty:  # otherwise flash does not hold what we know
         device.record = run("agent.record_reader", "read_record", device.root)
+    is_asked = not board.on_trial() and run("agent.owner", "take_wish", device)
     run("agent.settings", "load_settings", device)
-    if not device.schedule.begun:
-        device.schedule.begun = True
+    board.use_pins(settings.button_pin, settings.led_pin)
+    can_set_up = not board.on_trial() and len(settings.setup_password) >= _PASSWORD_LEAST_CHARS
+    if can_set_up and (is_asked or not settings.wifi):
+        return True
+    if not schedule.begun:
+        schedule.begun = True
         if run("agent.outage", "restarts", device):
-            device.schedule.failures = _FAILURES_BEFORE_RESTART  # at the pace of before
-        if device.board.at_power_on():
-            device.board.wait(run("agent.backoff", "spread_ms", device.settings.start_spread_s))
-    device.board.connect(device.settings.wifi, device.settings.country)
+            schedule.failures = _FAILURES_BEFORE_RESTART  # at the pace of before
+        if board.at_power_on():
+            board.wait(run("agent.backoff", "spread_ms", settings.start_spread_s))
+    board.show("joining")
+    try:
+        board.connect(settings.wifi, settings.country)
+    except RetryableError:
+        if not can_set_up or device.record.thing_id:
+            raise
+        return True
+    return False
 
 
 def succeed(device) -> int:
     """Return the seconds until the next round, after one that has ended in step."""
     device.schedule.succeeded()
     run("agent.outage", "end", device)
+    device.board.show("in step")
     return _pause_s(device, None)
 
 
@@ -47,9 +66,19 @@ def fail(device, error: Exception) -> int:
         schedule.failed()
     asked_s = None if on_trial else getattr(error, "retry_after_s", None)
     wait_s = _pause_s(device, asked_s)
+    device.board.show("wrong")
     device.console.say(f"{_sentence(error)}; the thermometer runs, next try in {wait_s} s")
+    if device.record.outcome and isinstance(error, PermanentError):
+        _report(device)  # to the vendor's rollout the next round would be late
     run("agent.outage", "climb", device, error)
     return wait_s
+
+
+def _report(device) -> None:
+    try:
+        run(f"{device.backend}.things", "report_outcome", device)
+    except AgentError:  # the next round tries again
+        pass
 
 
 def _pause_s(device, asked_s: "int | None") -> int:

@@ -70,6 +70,8 @@ def table():
     yield _Setting("report_interval_s", 60, least=1)
     yield _Setting("check_interval_s", 3600, least=1)
     yield _Setting("onewire_pin", 4)
+    yield _Setting("button_pin", 0, least=-1)
+    yield _Setting("led_pin", -1, least=-1)
     yield _Setting("signing_keys", [], check=_are_digests)
     yield _Setting("setup_password", "")
     yield _Setting("device_secret", "", check=_is_secret)
@@ -81,8 +83,8 @@ RELEASE_SETTINGS = ("server", "ca", "signing_keys", "ntp", "report_interval_s", 
 
 def load_settings(device) -> None:
     """Set an attribute of the device's settings for each line of `table`: what the running release's manifest says,
-    otherwise `/config.json`, otherwise its default; and what only the manifest says: `app`, `release`, `floor` and
-    `built_at`.
+    otherwise `/config.json`, otherwise its default; what only the manifest says: `app`, `release`, `floor` and
+    `built_at`; and, before all, what its owner has told the board.
 
     Settings never fail open: PermanentError when a file is there but cannot be used, or no longer names the server or
     the keys that this thing was activated with. All settings then stay as they were; before the first time they are the
@@ -109,6 +111,7 @@ def load_settings(device) -> None:
         raise PermanentError("config_gone", "server")
     if record.signed and not values["signing_keys"]:
         raise PermanentError("config_gone", "signing_keys")
+    run("agent.owner", "apply_owner", device.root, values)
     _apply(settings, values)
 
 

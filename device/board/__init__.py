@@ -25,11 +25,24 @@ class Board:
         self._on_trial = on_trial
         self._keys = keys
         self._key = b""  # the last one
+        self.takes_key = None  # what is asked first whether the key is for it
         self._radio_error: AgentError | None = None  # once it cannot be started
+        self._button: machine.Pin | None = None
+        self._led_pin = -1
         if keys:
             self._poller = select.poll()
             self._poller.register(keys, select.POLLIN)
             micropython.kbd_intr(-1)  # one disturbed byte on the line must not stop a thermometer for good
+
+    def use_pins(self, button_pin: int, led_pin: int) -> None:
+        """From now on look at the button at this pin, and show states on the LED at that one; -1: there is none."""
+        self._button = machine.Pin(button_pin, machine.Pin.IN, machine.Pin.PULL_UP) if button_pin >= 0 else None
+        self._led_pin = led_pin
+
+    def show(self, state: str) -> None:
+        """Show one of the LED's states, see `board.panel`."""
+        if self._led_pin >= 0:
+            run("board.panel", "show", self._led_pin, state)
 
     def on_trial(self) -> bool:
         """Return True while the release has to prove itself, within the two minutes of a watchdog that is not fed."""
@@ -44,22 +57,28 @@ class Board:
         """Tell the watchdog, if one is armed, that the program still moves. KeyboardInterrupt when somebody at the
         console wants the REPL: two Ctrl-C in a row, or Enter and Ctrl-C, as tools type it. The watchdog then waits for
         an hour; in a trial, for what is left of its time."""
-        if self._watchdog and not self._on_trial:
+        guarded = self._watchdog and not self._on_trial
+        if guarded:
             self._watchdog.feed()
         while self._keys and self._poller.poll(0):
             key = self._keys.read(1)
-            if key == b"\3" and self._key in (b"\3", b"\r"):
-                if self._watchdog and not self._on_trial:
-                    machine.WDT(timeout=_PERSON_MS)
-                raise KeyboardInterrupt("stopped for an hour at most; Ctrl-D starts it again")
             if not key:
                 return
+            if self.takes_key and self.takes_key(key):
+                key = b" "  # what is in a packet is nobody's Ctrl-C
+            if key == b"\3" and self._key in (b"\3", b"\r"):
+                if guarded:
+                    machine.WDT(timeout=_PERSON_MS)
+                raise KeyboardInterrupt("stopped for an hour at most; Ctrl-D starts it again")
             self._key = key
 
     def wait(self, duration_ms: int) -> None:
-        """Sleep, feeding the watchdog, see `feed`."""
+        """Sleep, feeding the watchdog, see `feed`, and restart for the owner who holds the button."""
         while duration_ms > 0:
             self.feed()
+            # Not in a trial, which a restart would end.
+            if self._button and not self._on_trial and not self._button.value():
+                self._button = run("board.panel", "watch", self, self._button)
             time.sleep_ms(min(duration_ms, _SLICE_MS))
             duration_ms -= _SLICE_MS
 

@@ -95,7 +95,8 @@ def _join(wlan, wait, known: _Network, strongest: bool) -> "str | None":
         # sensor, and a report may well take a tenth of a second.
         if hasattr(wlan, "PM_PERFORMANCE"):  # since MicroPython 1.21
             wlan.config(pm=wlan.PM_PERFORMANCE)
-        point = _strongest(wlan, bytes(known.name, "utf-8")) if strongest else None
+        name = known.name if isinstance(known.name, bytes) else bytes(known.name, "utf-8")
+        point = _strongest(wlan, name) if strongest else None
         wlan.connect(known.name, known.password, bssid=point)
         for waited_ms in range(0, _JOIN_TIMEOUT_MS, _POLL_MS):
             if wlan.isconnected():

@@ -14,6 +14,7 @@ def install(device, target: Version, source: str) -> Next:
 
     `source` names the module whose `firmware(device, version_id, download)` returns the server's response. AgentError
     when that fails; a version that must not run here is then left alone. RuntimeError during a trial."""
+    device.board.show("updating")
     update = run("ota.plan", "plan", device, target)
     size_bytes = None
     if update.download:

@@ -31,6 +31,7 @@ def found(**parts):
             "verdict": None,
         },
         "config": {"server": "http://api.gadgetkeeper.com", "wifi": ["home"], "signing_keys": 0},
+        "owner": None,
         "chip": {
             "partitions": [
                 [0, 16, 0x10000, 0x1C0000, "ota_0", False],
@@ -89,12 +90,15 @@ def test_no_secret_leaves_the_board(tmp_path, capsys):
     state = {"thingId": THING, "apiKey": API_KEY, "verdict": {"versionId": VERSION, "code": API_KEY + " " + PASSWORD}}
     state["update"] = {"versionId": VERSION, "slot": "ota_1", "attempts": 1, "phase": PASSWORD + "!", "etag": API_KEY}
     files = {**OWN, "/config.json": json.dumps(config).encode(), "/state.json": json.dumps(state).encode()}
+    owner = {"network": "Café".encode().hex(), "password": PASSWORD, "name": "third-entry"}
+    files["/owner.json"] = json.dumps(owner).encode()
     twin = make_board(tmp_path / "flash.bin", files)
     with repl.running(twin) as board:
         line = Line(board.url)
         assert main(["status", "--port", line.url]) == 0
     said = capsys.readouterr()
     assert "https://host:8443\n" in said.out and "(not a [name, password] pair), office\n" in said.out
+    assert " Café (the owner's), home, " in said.out
     for secret in secrets:
         assert secret not in said.out + said.err
         assert secret.encode() not in line.heard

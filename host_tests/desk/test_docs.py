@@ -1,7 +1,9 @@
 """The pages for people, held against what the device and the Makefile really have."""
 
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = (ROOT / "docs" / "when-something-is-wrong.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_SETTINGS = """
+import json, sys
+sys.path[:0] = ["device", "tools/twin/chip"]
+from agent import settings
+print(json.dumps([(each.name, each.default, each.name in settings.RELEASE_SETTINGS) for each in settings.table()]))
+"""
 ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on the console
 
 
@@ -32,6 +40,14 @@ def test_links_and_pictures_lead_somewhere(page):
         if anchor:
             headings = re.findall(r"^#+ (.+)$", (page.parent / path if path else page).read_text(), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+
+
+def test_page_of_the_settings_is_the_table_in_the_code():
+    """Name, default and whether a release may replace it."""
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|.*\| (yes)? ?\|$", (ROOT / "docs" / "settings.md").read_text(), re.M)
+    shown = [(name, json.loads(default), bool(may)) for name, default, may in rows]
+    command = [sys.executable, "-c", _SETTINGS]
+    assert shown == [tuple(row) for row in json.loads(subprocess.check_output(command, cwd=ROOT))]
 
 
 def targets() -> list[str]:

@@ -64,7 +64,7 @@ def test_check_that_lets_everything_pass_is_noticed(monkeypatch, name, function)
 @pytest.mark.parametrize("name", ["state.json", "config.json"])
 def test_error_of_pythons_own_in_a_round_is_noticed(monkeypatch, name):
     class Clumsy(rounds.QuickBoard):
-        def connect(self, networks):
+        def connect(self, networks, country=""):
             raise KeyError(name)
 
     monkeypatch.setattr(rounds, "QuickBoard", Clumsy)

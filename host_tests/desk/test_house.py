@@ -6,7 +6,7 @@ from pathlib import Path
 from tools.twin.paths import ROOT
 
 DEVICE = ROOT / "device"
-ROOMS = ("agent.loop", "main", "thermometer", "gadgetkeeper", "ota", "net", "board", "agent")
+ROOMS = ("agent.loop", "main", "thermometer", "setup", "gadgetkeeper", "ota", "net", "board", "agent")
 """An import within device/ may go down this list, or stay in its room; never up. What is in no room, all may import.
 `agent.loop`, which is started at power-on and runs the scenario and the product by their names, stands above both."""
 

@@ -26,7 +26,7 @@ class FakeConsole:
 class FakeBoard:
     """A board with `Partition` as its flash; a reset ends the program. `waited_ms` is how long it has slept,
     `resets` and `disconnects` count, `fed` is how often the watchdog was to be fed, `connected` which networks were to
-    be joined, `memory` what survives a reset."""
+    be joined, `memory` what survives a reset, `shown` what the LED was to show."""
 
     def __init__(self, Partition=None, on_trial=False):
         self.Partition = Partition
@@ -37,6 +37,7 @@ class FakeBoard:
         self.powered_on = False
         self.waited_ms = self.resets = self.fed = self.ended_trials = self.disconnects = 0
         self.connected = []
+        self.shown = []
         self._on_trial = on_trial
 
     def on_trial(self):
@@ -45,6 +46,12 @@ class FakeBoard:
     def end_trial(self):
         self._on_trial = False
         self.ended_trials += 1
+
+    def use_pins(self, button_pin, led_pin):
+        pass
+
+    def show(self, state):
+        self.shown.append(state)
 
     def feed(self):
         self.fed += 1

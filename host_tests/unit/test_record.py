@@ -3,7 +3,7 @@
 import json
 import os
 
-from agent import record_writer
+from agent import files
 from agent.errors import PermanentError, RetryableError
 from agent.files import serial_number
 from agent.identifiers import is_etag
@@ -215,11 +215,11 @@ def test_full_flash_keeps_the_old_record_whole_and_the_new_one_to_be_written():
         def __exit__(self, *_):
             self.file.close()
 
-    record_writer.open = Full
+    files.open = Full
     try:
         raises(RetryableError, "state_not_saved", lambda: record.save(thing_id="b"))
     finally:
-        del record_writer.open
+        del files.open
     assert read_record(root).thing_id == "a" and record.dirty
     record.save()
     assert read_record(root).thing_id == "b" and not record.dirty

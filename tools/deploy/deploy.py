@@ -16,7 +16,7 @@ from tools.release import MICROPYTHON_LEAST
 from .board import Board
 from .port import BoardError
 
-OWN_FILES = ("/serial.txt", "/config.json", "/state.json", "/ca.pem")
+OWN_FILES = ("/serial.txt", "/config.json", "/state.json", "/owner.json", "/ca.pem")
 """What makes the board this one; never touched."""
 
 FOLDERS = (agent.RELEASE, "/gadgetkeeper")

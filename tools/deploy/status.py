@@ -11,6 +11,7 @@ _STATES = {
     otadata.UNDEFINED: "UNDEFINED: boots without a trial",
 }
 _AGENTS = {
+    "bundle": "in the image that runs",
     "compiled": "compiled (.mpy)",
     "source": "as source (.py)",
     "both": "some modules lie there twice, as .py and .mpy, and the .py wins: make deploy removes them",
@@ -27,7 +28,7 @@ def lines(found: dict) -> list[tuple[str, str]]:
         ("MicroPython", f"{found['micropython']} on {found['machine']}"),
         ("agent", _AGENTS[found["agent"]]),
         *_chip(found["chip"]),
-        *_settings(found["config"]),
+        *_settings(found["config"], found["owner"]),
         ("file system", f"{found['free_bytes'] // 1024} of {found['size_bytes'] // 1024} KiB free"),
     ]
 
@@ -107,12 +108,15 @@ def _otadata(record: list, ota: list[str]) -> str:
     return text if sound else text + "; its crc is wrong"
 
 
-def _settings(config: dict | bool | None) -> list[tuple[str, str]]:
+def _settings(config: dict | bool | None, owner: str | None) -> list[tuple[str, str]]:
     if config is None:
         return [("settings", "the defaults: there is no /config.json")]
     if config is False:
         return [("settings", "/config.json is not readable: correct it, or remove it for the defaults")]
-    networks = ", ".join("(not a [name, password] pair)" if name == "?" else name for name in config["wifi"])
+    known = ["(not a [name, password] pair)" if name == "?" else name for name in config["wifi"]]
+    if owner is not None:
+        known.insert(0, f"{'(its name is no text)' if owner == '?' else owner} (the owner's)")
+    networks = ", ".join(known)
     keys = config["signing_keys"]
     return [
         ("server", config.get("server", "the default")),

@@ -14,6 +14,11 @@ from tools.twin.device import RUNTIMES, WORLD, Twin, TwinError
 from tools.twin.paths import VM
 
 WIFI = [list(network) for network in WORLD["wifi"].items()]
+_AROUND = {
+    "cafe": {"password": "", "signal": -72},
+    "neighbour": {"password": "not-your-password", "signal": -85},
+}
+_OWNER_S = 3600
 _DONE = re.compile(r"^in step with version .*^\S+ C[^\n]* reported\n", re.MULTILINE | re.DOTALL)
 
 
@@ -43,20 +48,24 @@ def _run(options: argparse.Namespace) -> int:
     elif runtime == "cpython":
         print("-- running on CPython, not on the MicroPython VM")
     twin = Twin(options.flash, runtime, console=_print)
+    timeout_s = options.timeout
     if options.image:
         if options.flash.exists():
             print(f"-- {options.flash} is there already: it is powered on as it is", flush=True)
-        twin.world |= insert_image(options.image, twin)
+        twin.world |= insert_image(options.image, twin, options.setup)
     elif not options.flash.exists():
         make_factory_fresh(options.flash, options.serial, options.server, options.firmware)
     else:
         _check_serial(twin, options.serial)
-    result = twin.power_on(options.boots, options.timeout, is_done)
+    if options.setup:
+        _open_setup(twin, options.setup)
+        timeout_s = max(timeout_s, _OWNER_S)
+    result = twin.power_on(options.boots, timeout_s, is_done)
     if result.reason == "until":
         return 0
     reasons = {
         "boots": f"{result.boots} boots were not enough",
-        "timeout": f"{options.timeout} s were not enough",
+        "timeout": f"{timeout_s} s were not enough",
         "ended": "main.py ended",
     }
     return failed("twin", f"not in step: {reasons[result.reason]}", 1)
@@ -82,9 +91,10 @@ def make_app(number: int, **contents) -> bytes:
     return release.make_release(app, release.Contents(number, **contents), source=not VM.exists())
 
 
-def insert_image(image: Path, twin: Twin) -> dict:
+def insert_image(image: Path, twin: Twin, setup: int | None = None) -> dict:
     """Make a factory image the twin's flash, unless that is there already, and give the world it was made for: the
-    WiFi networks in its settings. TwinError when it is none, or another board's."""
+    WiFi networks in its settings. TwinError when it is none, another board's, or one that waits for its owner to name
+    a network, and no port is given for its `setup`."""
     try:
         content = image.read_bytes()
         files = factory.read_files(content)
@@ -107,7 +117,22 @@ def insert_image(image: Path, twin: Twin) -> dict:
     else:
         twin.flash_path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, twin.flash_path)
-    return {"wifi": {network[0]: network[1] for network in wifi}}
+    if not wifi and not setup:
+        raise TwinError(f"{image} knows no network: give its owner a page to name one, with SETUP=8090")
+    return {"wifi": {network[0]: network[1] for network in wifi}} if wifi else {}
+
+
+def _open_setup(twin: Twin, port: int) -> None:
+    """Put some networks around the twin, and its setup network's page on a port of this computer."""
+    twin.world["wifi"] = {**_AROUND, **twin.world["wifi"]}
+    twin.world["ports"] = {"80": port}
+    known = ", ".join(f"{name} (password {_password(point) or 'none'})" for name, point in twin.world["wifi"].items())
+    print(f"-- the page of its setup network, once that is open: http://127.0.0.1:{port}/")
+    print(f"-- networks around: {known}", flush=True)
+
+
+def _password(point: str | dict) -> str:
+    return point if isinstance(point, str) else point["password"]
 
 
 def _is_compiled(image: bytes) -> bool:
@@ -158,6 +183,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runtime", choices=RUNTIMES)
     parser.add_argument("--boots", type=count, default=8)
     parser.add_argument("--timeout", type=count, default=180, metavar="SECONDS")
+    parser.add_argument("--setup", type=_port, metavar="PORT", help="where the page of its setup network is")
     parser.add_argument("--firmware", type=file_name, help="the app a factory-fresh board runs (default: v1.27.0)")
     options = parser.parse_args(arguments)
     if not options.image and not (options.serial and options.server):
@@ -175,6 +201,12 @@ def _server(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s:]+(:\d+)?/?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no address like http://127.0.0.1:8080 (SERVER=...)")
     return text
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no TCP port like 8090 (SETUP=...)")
+    return int(text)
 
 
 def _file(text: str) -> Path:

@@ -16,7 +16,7 @@ sys.path[0:1] = [str(Path(__file__).parent / "chip"), str(Path(__file__).parents
 
 import esp32  # noqa: E402
 
-from tools.twin import cpython_files, cpython_time, flash, hardware  # noqa: E402
+from tools.twin import cpython_files, cpython_time, flash, hardware, ports  # noqa: E402
 
 
 def main():
@@ -25,6 +25,7 @@ def main():
     memory = flash.Flash(open(power["flash"], "r+b", buffering=0))
     hardware.power_on(memory, power["world"], power["running"], control)
     cpython_time.install()
+    ports.install()
     gc.threshold = lambda size_bytes: None  # type: ignore[attr-defined]
     files = cpython_files.mount(esp32.Partition("vfs"))
 

@@ -34,6 +34,7 @@ from tools.twin.device import HEAP, STARTERS, Twin, TwinError
 from tools.twin.paths import VM
 
 _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
+_PACKET = b"IMPROV\x01"  # the beginning of what a board in its setup says to programs
 _CHUNK_BYTES = 4096
 _POLL_S = 0.005
 _IDLE_S = 0.05
@@ -218,7 +219,8 @@ class Repl:
             return
         whole = b"\r" if self._last_sent == b"\r" else b""
         self._last_sent = data[-1:]
-        data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
+        if _PACKET not in data:  # that is bytes, not text
+            data = re.sub(rb"(?<!\r)\n", b"\r\n", whole + data)[len(whole) :]
         if self._client:
             try:
                 self._client.setblocking(True)

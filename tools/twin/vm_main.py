@@ -23,7 +23,7 @@ import onewire  # noqa: E402
 import requests  # noqa: E402
 import vfs  # noqa: E402
 
-from tools.twin import cut_flash, flash, hardware  # noqa: E402
+from tools.twin import cut_flash, flash, hardware, ports  # noqa: E402
 
 _power = json.loads(os.getenv("TWIN_POWER"))
 _world = _power["world"]
@@ -35,6 +35,7 @@ else:
 hardware.power_on(_flash, _world, _power["running"], open(_power["control"], "wb"))
 for _module in (ds18x20, esp32, machine, network, ntptime, onewire):
     sys.modules[_module.__name__] = _module
+ports.install()
 sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
 

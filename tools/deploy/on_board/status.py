@@ -99,6 +99,17 @@ def config():
     return picked
 
 
+def owner():
+    """The name of the network that the owner has given the board: as text, "?" when it is none; None without one."""
+    record = read("/owner.json")
+    if not record:
+        return None
+    try:
+        return binascii.unhexlify(record["network"]).decode()
+    except (KeyError, TypeError, ValueError):
+        return "?"
+
+
 def chip():
     """Partitions, what is in the app slots, and both otadata records; None on another chip."""
     try:
@@ -111,7 +122,9 @@ def chip():
     for slot in Partition.find(Partition.TYPE_APP):
         slot.readblocks(0, head, 0)
         if head[0] == 0xE9 and head[32:36] == b"\x32\x54\xcd\xab":
-            images[slot.info()[4]] = bytes(head[144:176]).split(b"\0")[0].decode()
+            images[slot.info()[4]] = "".join(
+                chr(byte) for byte in bytes(head[144:176]).split(b"\0")[0] if 32 <= byte < 127
+            )
     records = []
     record = bytearray(32)
     for otadata in Partition.find(Partition.TYPE_DATA, 0):
@@ -140,8 +153,12 @@ def files(folder):
 
 
 def agent():
-    """How the agent lies here: "compiled", "source", "both" (a .py next to its .mpy), "former" (0.1) or "none"."""
-    paths = files("/release")
+    """How the agent lies here: "bundle" (in the image that runs), "compiled", "source", "both" (a .py next to its
+    .mpy), "former" (0.1) or "none"."""
+    try:
+        paths = files("/release")
+    except AttributeError:  # what boot.py has mounted there lists nothing
+        return "bundle"
     if not paths:
         return "former" if files("/gadgetkeeper") else "none"
     stems = [{path[: -len(end)] for path in paths if path.endswith(end)} for end in (".mpy", ".py")]
@@ -160,6 +177,7 @@ print(
             "serial": serial_number(),
             "state": state(),
             "config": config(),
+            "owner": owner(),
             "chip": chip(),
             "free_bytes": volume[0] * volume[3],
             "size_bytes": volume[1] * volume[2],

@@ -3,7 +3,7 @@
 from tools.proof.mutants.change import Mutant, always, both, remove, replace, replace_statement, swap
 
 _LOOP, _RECORD, _ROUND = "device/agent/loop.py", "device/agent/record.py", "device/agent/round.py"
-_READER, _WRITER = "device/agent/record_reader.py", "device/agent/record_writer.py"
+_READER, _FILES = "device/agent/record_reader.py", "device/agent/files.py"
 _PROVISION, _THINGS = "device/gadgetkeeper/provision.py", "device/gadgetkeeper/things.py"
 _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
@@ -34,8 +34,8 @@ MUTANTS = [
     # The record
     Mutant(
         "the record is written in place",
-        f"{_WRITER}:write_record",
-        both(replace('root + "state.new"', 'root + "state.json"'), remove("os.rename(...)")),
+        f"{_FILES}:replace_text",
+        both(replace('path + ".new"', "path"), remove("os.rename(...)")),
     ),
     Mutant(
         "the record is written though nothing changed",
@@ -56,6 +56,11 @@ MUTANTS = [
         "an interrupted download in the record is not checked",
         f"{_READER}:_pending",
         always(True, "resumable and isinstance(head, str) and len(head) == _HEAD_DIGITS and not head.strip(_DIGITS)"),
+    ),
+    Mutant(
+        "the owner's wish to be forgotten is put away before it is fulfilled",
+        "device/agent/owner.py:take_wish",
+        swap("if wish == FORGET: ...", 'os.remove(device.root + "setup.txt")'),
     ),
     # Identity
     Mutant(
@@ -249,7 +254,7 @@ MUTANTS = [
     Mutant(
         "the confirmation is saved before it is made",
         f"{_PROVISION}:confirm",
-        swap('call(device, "confirm version", version=version_id).close()', "device.record.save(confirmed=True)"),
+        swap('tell(device, "confirm version", version=version_id)', "device.record.save(confirmed=True)"),
     ),
     Mutant("the outcome is reported for ever", f"{_THINGS}:report_outcome", remove("device.record.save(outcome=None)")),
     Mutant(
@@ -274,8 +279,8 @@ MUTANTS = [
     ),
     Mutant(
         "a version that was given up is tried again while it is the target",
-        _MAIN,
-        always(True, "record.quarantined != target.id"),
+        "device/ota/hold.py:why_held",
+        always(False, "record.quarantined == target.id"),
     ),
     # What is not checked can never boot
     Mutant("an image's first bytes are written at once", _WRITE, remove("if at == 0: ...")),

@@ -71,10 +71,12 @@ def load(device: Path) -> None:
 
 class Rig:
     """One device: `memory` is its flash, `server` answers it. `cuts` are (operation, kind), each counted from the one
-    before; "request" as kind cuts after the server has acted on that request and before the device hears of it."""
+    before; "request" as kind cuts after the server has acted on that request and before the device hears of it. Without
+    an `owner`, the device finds its network in its settings."""
 
-    def __init__(self, memory: bytearray, server, cuts: tuple = (), seed: int = 0) -> None:
+    def __init__(self, memory: bytearray, server, cuts: tuple = (), seed: int = 0, owner=None) -> None:
         self._memory = memory
+        self._owner = owner
         self._server = server
         self._cuts = list(cuts)
         self._seed = seed
@@ -141,8 +143,13 @@ class Rig:
             self._tried = self._tried or self._on_trial
             world = {"wifi": {"twin": "x"}, "ds18x20": 21.5, "chip": 40.0, "reset_cause": cause}
             world["rtc_memory"] = self._rtc_memory
+            around: Any = contextlib.nullcontext()
+            if self._owner:
+                world |= self._owner.world()
             hardware.power_on(flash, world, label, self)
-            with self._virtual_time(), contextlib.redirect_stdout(self._heard):
+            if self._owner:
+                around = self._owner.around(read_files(flash))
+            with self._virtual_time(), contextlib.redirect_stdout(self._heard), around:
                 self._program()
         except Off as off:
             return off.cause
@@ -182,7 +189,7 @@ class Rig:
             self._watchdog_ms = self._now_ms + int(rest)
         elif word == "rtc_memory":
             self._rtc_memory = rest
-        else:
+        elif word == "reset":
             raise Off(rest)
 
     # What the agent calls the server with, as net.urequests.
@@ -241,6 +248,8 @@ class Rig:
         self._now_ms += duration_ms
         if self._now_ms >= self._watchdog_ms:
             raise Off("watchdog")
+        if self._owner:
+            self._owner.look(self._now_ms)
         heard = self._heard.getvalue()
         if " C reported" in heard and ("in step with" in heard or "has failed here" in heard):
             if self._behaviour == "decay":

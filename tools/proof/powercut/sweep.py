@@ -1,12 +1,15 @@
 """The stories, the cuts of each, and what became of them."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.delta import maker
-from tools.proof.powercut import world
+from tools.proof.powercut import owner, world
 from tools.proof.powercut.rig import Rig, Run
 from tools.proof.powercut.world import V1, V2, V3, Server, Violation
+from tools.twin.files import read_files
+from tools.twin.flash import Flash
 from tools.twin.image import bundle_files, make_image
 
 KINDS = ("clean", "torn", "last", "request")
@@ -30,7 +33,10 @@ STORIES = {
     "trust": "a signed version 2 brings another server and another key: updated, on trial there, confirmed there",
     "retired": "after that, a version 3 that is signed with the old key: never started, given up",
     "left": "version 2 crashes at every start after its trial: left for version 1, while the server is away, given up",
+    "setup": "factory state without a network: opens its own, given its owner's, activated, renamed, in step",
+    "sold": "in use by one owner: told by its button to forget, given the next one's network, activated again, in step",
 }
+_OWNED = ("setup", "sold")
 _SIGNED = ("signed", "unsigned", "foreign", "damaged", "trust", "retired")
 _BLOCK_BYTES = 8192  # of a patch
 _IN_DOWNLOAD = 20  # flash operations after the power-on
@@ -68,20 +74,26 @@ class Story:
         self.name = name
         self._setting = setting
         images = {V1: self._release(1, 5 / 6), V2: self._release(2)}
-        config = {}
+        config: dict = {}
         if name in _SIGNED:
             config["signing_keys"] = [world.signing_key("vendor")[1]]
             images[V1], images[V2] = world.sign(images[V1], "vendor"), self._signed(name, images[V2])
         if name == "bundle":  # sound, and signed if need be, but with another release's manifest
             images[V2] = self._release(2, files=bundle_files(3))
+        if name in _OWNED:
+            config["setup_password"] = owner.LABEL_PASSWORD
+        self._owner = owner.Owner("home", "password-of-the-house") if name in _OWNED else None
         self._server = Server(images, target=V1)
         self._memory = world.factory_fresh(images[V1], **config)
-        self.begins_with, self.ends_with = V1, V1 if name == "register" else V2
+        self.begins_with, self.ends_with = V1, V1 if name in ("register", *_OWNED) else V2
         if name == "factory":
             self._server.target = V2
             return
         self._server.thing, self._server.name, self._server.current = "a" * 32, "Thermometer 1", V1
-        if name == "register":
+        if name in ("register", "setup"):
+            return
+        if name == "sold":
+            Rig(self._memory, self._server, owner=owner.Owner("first", "password-of-the-first", "Kitchen")).run()
             return
         Rig(self._memory, self._server).run()  # now in step with version 1
         self._server.target = V2
@@ -141,14 +153,14 @@ class Story:
     def run(self, cuts: tuple[Cut, ...] = (), on_operation=None) -> Outcome:
         """Play the story with these cuts, check what is left, and then that nothing is left to do."""
         memory, server = bytearray(self._memory), self._server.copy()
-        rig = Rig(memory, server, cuts, self._setting.seed)
+        rig = Rig(memory, server, cuts, self._setting.seed, self._owner)
         rig.on_operation = on_operation
         run = rig.run()
         problem = None
         try:
             self._check(memory, server, run)
             ends_with = str(run.versions[-1])  # a published one, that has been checked
-            again = Rig(memory, server, seed=self._setting.seed).run()
+            again = Rig(memory, server, seed=self._setting.seed, owner=self._owner).run()
             again.untraced = run.untraced
             run.console += again.console
             self._check_nothing_left(again, memory, server, ends_with)
@@ -160,10 +172,13 @@ class Story:
         world.check(memory, server, run, self.begins_with, self.ends_with)
         if server.patch and not server.patches_given:
             raise Violation("the device has not asked for the patch")
+        if self._owner:
+            was, now = (read_files(Flash(io.BytesIO(content))) for content in (self._memory, memory))
+            self._owner.check(now, was["/config.json"])
 
     def requests(self) -> int:
         """How many calls the story makes without a cut."""
-        return Rig(bytearray(self._memory), self._server.copy()).run().requests
+        return Rig(bytearray(self._memory), self._server.copy(), owner=self._owner).run().requests
 
     def _check_nothing_left(self, again: Run, memory: bytearray, server: Server, ends_with: str) -> None:
         world.check(memory, server, again, ends_with, ends_with)

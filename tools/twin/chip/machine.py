@@ -18,6 +18,21 @@ class Pin:
     def __init__(self, id, mode=-1, pull=-1, value=None):
         self.id = id
 
+    def value(self):
+        """0 while the world's "button", {pin: [[from, to], ...]}, holds it down, counted in calls of this."""
+        button = hardware.world.get("button", {}).get(str(self.id), ())
+        Pin.looks += 1
+        return int(not any(first <= Pin.looks < last for first, last in button))
+
+    looks = 0
+
+
+class PWM:
+    """What the last one on each pin was told is in the world's "leds"."""
+
+    def __init__(self, pin, freq=0, duty_u16=0):
+        hardware.world.setdefault("leds", {})[pin.id] = (freq, duty_u16)
+
 
 class WDT:
     """The watchdog: the power supply resets a program that does not feed it in time, whatever the program does."""

@@ -12,6 +12,7 @@ STA_IF, AP_IF = 0, 1
 STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP = 1000, 1001, 1010
 STAT_BEACON_TIMEOUT, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD = 200, 201, 202
 STAT_ASSOC_FAIL, STAT_HANDSHAKE_TIMEOUT = 203, 204
+AUTH_OPEN, AUTH_WPA2_PSK = 0, 3
 
 _ASSOC_LEAVE, _CONNECTION_FAIL = 8, 205
 _FOUR_WAY_HANDSHAKE_TIMEOUT = 15
@@ -44,21 +45,26 @@ def _keep(what, value, size_max):
 
 
 class WLAN:
-    """The station; one for the whole chip, however often it is asked for.
+    """The station, or the access point; one of each for the whole chip, however often it is asked for.
 
     The world's "wifi" is {name: password}, or {name: {...}} with "password" and, as wanted: "reasons", those of the
     first attempts, which fail; "wrong", the reasons that a wrong password gives, the last one for good; "address",
     False when nobody gives one; "away", [from, to], when it is switched off, counted in calls of `isconnected`, so that
     a slow machine changes nothing; "points", its access points as [BSSID in hex, signal in dBm], the first one heard
-    first, of which a third member True says that it lets nobody in; "hidden", True when they do not tell its name."""
+    first, of which a third member True says that it lets nobody in; "signal", where there is but one; "hidden", True
+    when they do not tell its name; "bytes", its name in hex, where that is no text.
+
+    What the access point's ports are on the desk: see tools/twin/ports.py."""
 
     IF_STA, IF_AP = STA_IF, AP_IF
     PM_NONE, PM_PERFORMANCE, PM_POWERSAVE = 0, 1, 2
 
     def __init__(self, interface=STA_IF):
-        pass
+        self._is_point = interface == AP_IF
 
     def active(self, on=None):
+        if self._is_point:
+            return _point.active(on)
         _station.advance()
         if on is not None:
             _station.start() if on else _station.stop()
@@ -68,11 +74,14 @@ class WLAN:
         _station.advance()
         if not _station.started:
             raise RuntimeError("STA must be active")
+        if _station.is_busy():
+            raise OSError(_STATE_ERROR)
         found = []
         for name in hardware.world["wifi"]:
-            ssid = b"" if _access_point(name).get("hidden") else name.encode()
+            ssid = b"" if _access_point(name).get("hidden") else _bytes(name)
+            security = AUTH_WPA2_PSK if _access_point(name)["password"] else AUTH_OPEN
             for point in _points(name):
-                found.append((ssid, bytes.fromhex(point[0]), 6, point[1], 3, not ssid))
+                found.append((ssid, bytes.fromhex(point[0]), 6, point[1], security, not ssid))
         return found
 
     def connect(self, ssid=None, key=None, *, bssid=None):
@@ -99,6 +108,8 @@ class WLAN:
         return _station.status()
 
     def config(self, *names, **values):
+        if self._is_point:
+            return _point.configure(values)
         _station.advance()
         if names:
             return _station.config[names[0]]
@@ -111,6 +122,8 @@ class WLAN:
         return None
 
     def ifconfig(self, address=None):
+        if self._is_point:
+            return ("192.168.4.1", "255.255.255.0", "192.168.4.1", "192.168.4.1")
         if address is None:
             return _station.address or ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
         if address == "dhcp":
@@ -127,6 +140,38 @@ class WLAN:
                 raise ValueError("invalid arguments")
         _station.address = tuple(address)
         return None
+
+
+class _Point:
+    """The board's own network: on the air with what it was told before, or open and with a name of the chip's."""
+
+    def __init__(self):
+        self.on_air = False
+        self.was_open = False
+        self._told = {"ssid": "ESP_000001", "key": "", "security": AUTH_OPEN, "max_clients": 4}
+
+    def active(self, on):
+        if on is not None:
+            self.on_air = bool(on)
+            self._look()
+        return self.on_air
+
+    def configure(self, values):
+        for name in values:
+            if name not in self._told:
+                raise ValueError("unknown config param")
+        told = dict(self._told)
+        told.update(values)
+        if told["security"] != AUTH_OPEN and not 8 <= len(told["key"]) <= 63:
+            raise OSError("Wifi Invalid Password")
+        self._told = told
+        self._look()
+
+    def name(self):
+        return self._told["ssid"] if self.on_air else None
+
+    def _look(self):
+        self.was_open = self.was_open or (self.on_air and self._told["security"] == AUTH_OPEN)
 
 
 class _Station:
@@ -164,9 +209,9 @@ class _Station:
         if self.is_busy():
             raise OSError(_STATE_ERROR)
         for text in (ssid, key):
-            if text is not None and not isinstance(text, str):
+            if text is not None and not isinstance(text, (str, bytes)):
                 raise TypeError("can't convert to str implicitly")
-        self._network = (ssid, key)
+        self._network = (_known(ssid), key)
         self._bssid = bssid
         self._lost = 0
         self._requested = True
@@ -214,7 +259,7 @@ class _Station:
             if self.address or _access_point(name).get("address", True):
                 self.has_address = True
                 self._reason = 0
-        if self.joined and self._is_away(self._network[0]):
+        if self.joined and self.is_away(self._network[0]):
             self._disconnected(STAT_BEACON_TIMEOUT, time.ticks_ms())
 
     def _begin(self, now_ms):
@@ -243,7 +288,7 @@ class _Station:
     def _refusal(self):
         """Why the access point, or its absence, ends this attempt; 0 when it does not."""
         name, key = self._network
-        if name not in hardware.world["wifi"] or self._is_away(name) or not self.point():
+        if name not in hardware.world["wifi"] or self.is_away(name) or not self.point():
             return STAT_NO_AP_FOUND
         if self.point()[2:] == [True]:
             return STAT_ASSOC_FAIL
@@ -261,9 +306,24 @@ class _Station:
             return wrong[min(tried, len(wrong)) - 1]
         return 0
 
-    def _is_away(self, name):
+    def is_away(self, name):
         first, last = _access_point(name).get("away", (0, 0))
         return first <= self.looks < last
+
+
+def _bytes(name):
+    """A network's name as it is on the air."""
+    named = _access_point(name).get("bytes")
+    return bytes.fromhex(named) if named else name.encode()
+
+
+def _known(ssid):
+    """The world's name for a network."""
+    ssid = ssid.encode() if isinstance(ssid, str) else ssid
+    for name in hardware.world["wifi"]:
+        if ssid == _bytes(name):
+            return name
+    return ssid
 
 
 def _access_point(name):
@@ -272,13 +332,13 @@ def _access_point(name):
 
 
 def _points(name):
-    return _access_point(name).get("points", [["0a0000000001", -60]])
+    return _access_point(name).get("points", [["0a0000000001", _access_point(name).get("signal", -60)]])
 
 
 def power_on():
     """Forget everything, as the radio of a board does that loses its power."""
-    global _station
-    _station = _Station()
+    global _station, _point
+    _station, _point = _Station(), _Point()
 
 
 power_on()
