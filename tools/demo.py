@@ -24,8 +24,8 @@ from tools.twin.paths import DEVICE, VM
 SERIAL = "THERM00000000000001"
 FOLDER = factory.ROOT / "build" / "demo"
 _TIMEOUT_S = 120
-_SHOWN = 'f"{reading.celsius} C"'
-_SHOWN_IN_BOTH = 'f"{reading.celsius} C = {reading.celsius * 1.8 + 32:.1f} F"'
+_SHOWN = 'f"{celsius} C reported"'
+_SHOWN_IN_BOTH = 'f"{celsius} C = {celsius * 1.8 + 32:.1f} F reported"'
 _ENDS = re.compile(r"^(.+?)(?:; the thermometer runs, next try in (\d+) s|; waiting for another target version)$", re.M)
 
 

@@ -1,17 +1,22 @@
 """The pages for people, held against what the device and the Makefile really have."""
 
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = (ROOT / "docs" / "when-something-is-wrong.md").read_text()
-PAGES = [
-    ROOT / "docs" / f"{name}.md"
-    for name in ("first-thermometer", "making-a-thousand", "setup", "when-something-is-wrong")
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_SETTINGS = """
+import json, sys
+sys.path[:0] = ["device", "tools/twin/chip"]
+from agent import settings
+print(json.dumps([(each.name, each.default, each.name in settings.RELEASE_SETTINGS) for each in settings.table()]))
+"""
 ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on the console
 
 
@@ -27,20 +32,27 @@ def test_every_code_of_the_device_has_its_remedy_and_none_is_made_up():
     assert all(cell.strip() for row in rows for cell in row.strip("|").split("|"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_pictures_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
-        assert not path or path.startswith("https:") or (page.parent / path).exists(), target
+        assert not path or (page.parent / path).exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.+)$", (page.parent / path if path else page).read_text(), re.MULTILINE)
-            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+
+
+def test_page_of_the_settings_is_the_table_in_the_code():
+    """Name, default and whether a release may replace it."""
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|.*\| (yes)? ?\|$", (ROOT / "docs" / "settings.md").read_text(), re.M)
+    shown = [(name, json.loads(default), bool(may)) for name, default, may in rows]
+    command = [sys.executable, "-c", _SETTINGS]
+    assert shown == [tuple(row) for row in json.loads(subprocess.check_output(command, cwd=ROOT))]
 
 
 def targets() -> list[str]:
     """What the pages have people call make for."""
-    pages = [*PAGES, ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    return sorted({name for page in pages for name in re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page.read_text(), re.M)})
+    return sorted({name for page in PAGES for name in re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page.read_text(), re.M)})
 
 
 @pytest.mark.parametrize("name", targets())
