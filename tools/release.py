@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,6 +158,8 @@ def add_bundle(app: bytes, content: bytes, contents: Contents, micropython: str)
     plain = espressif.read_image(app, "the app").data
     if plain[_SEGMENTS_AT] >= _SEGMENTS_MAX:
         raise ReleaseError(f"the app has {plain[_SEGMENTS_AT]} segments already, and {_SEGMENTS_MAX} are the most")
+    if any(address == 0 and content.startswith(_ROMFS_MAGIC) for address, content in _segments(plain)):
+        raise ReleaseError("the app is a release already: take the MicroPython that it was made of")
     image = bytearray(plain[: _segments_end(plain)])
     image[_SEGMENTS_AT] += 1
     image[_VERSION] = _text(f"{contents.number} {micropython}")
@@ -185,15 +188,11 @@ def read_release(image: bytes, name: str) -> Release:
     except espressif.ImageError as error:
         raise ReleaseError(str(error)) from error
     number, _, micropython = plain[_VERSION].split(b"\0")[0].decode("ascii", "replace").partition(" ")
-    at = _HEADER_BYTES
-    for _ in range(plain[_SEGMENTS_AT]):
-        address, size = struct.unpack_from("<II", plain, at)
-        content = plain[at + 8 : at + 8 + size]
+    for address, content in _segments(plain):
         if address == 0 and content.startswith(_ROMFS_MAGIC) and number.isdigit():
             product = plain[_PROJECT].split(b"\0")[0].decode("ascii", "replace")
             files = dict(_files(content))
             return Release(int(number), product, micropython, json.loads(files["/manifest.json"]), files)
-        at += 8 + size
     raise ReleaseError(f"{name} is no release: there is no bundle in it (make one with make publish)")
 
 
@@ -268,6 +267,15 @@ def _number(romfs: bytes, at: int) -> tuple[int, int]:
         at += 1
         if romfs[at - 1] < 0x80:
             return at, value
+
+
+def _segments(image: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each segment's load address and content."""
+    at = _HEADER_BYTES
+    for _ in range(image[_SEGMENTS_AT]):
+        address, size = struct.unpack_from("<II", image, at)
+        yield address, image[at + 8 : at + 8 + size]
+        at += 8 + size
 
 
 def _segments_end(image: bytes) -> int:

@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import serial
 
-from host_tests.fakes.console_line import ONE_SLOT, OWN, Line, Rfc2217, Stranger, listen, make_board
+from host_tests.fakes.console_line import ONE_SLOT, OWN, SOURCE_FLASH_BYTES, Line, Rfc2217, Stranger, listen, make_board
 from tools import agent
 from tools.deploy import mip
 from tools.deploy.__main__ import main
@@ -129,15 +129,17 @@ def test_a_board_behind_rfc2217_is_a_board(tmp_path, tool):
 
 
 @pytest.mark.vm
-def test_source_replaces_the_compiled_agent(tmp_path, capsys):
-    """Both forms do not fit a board's file system: the old one goes first, if that is said."""
+def test_source_replaces_the_compiled_agent_where_there_is_room(tmp_path, capsys):
+    """Both forms do not fit the file system of a board with 4 MiB of flash."""
     before = {**deployed(), **OWN, "/main.py": b""}
-    twin = make_board(tmp_path / "flash.bin", before)
-    with repl.running(twin) as board:
+    small = make_board(tmp_path / "small.bin", before)
+    with repl.running(small) as board:
         assert deploy(board.url, "--source") == 1
-        assert "FORCE=1" in capsys.readouterr().err and twin.files() == before
-        assert deploy(board.url, "--source", "--force") == 0
-    assert twin.files() == {**deployed_source(), **OWN}
+    assert "FORCE=1" in capsys.readouterr().err and small.files() == before
+    large = make_board(tmp_path / "large.bin", before, flash_bytes=SOURCE_FLASH_BYTES)
+    with repl.running(large) as board:
+        assert deploy(board.url, "--source") == 0
+    assert large.files() == {**deployed_source(), **OWN}
 
 
 @pytest.mark.vm
@@ -212,7 +214,7 @@ def test_a_micropython_without_a_compiler_gets_source(tmp_path, capsys, monkeypa
         raise agent.AgentFilesError(f"there is no compiler for MicroPython {version}")
 
     monkeypatch.setattr(agent, "compiled_files", refuse)
-    twin = make_board(tmp_path / "flash.bin", {**OWN, "/main.py": b""})
+    twin = make_board(tmp_path / "flash.bin", {**OWN, "/main.py": b""}, flash_bytes=SOURCE_FLASH_BYTES)
     with repl.running(twin) as board:
         assert deploy(board.url) == 0
     assert "no compiler for MicroPython" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import sys
 import pytest
 import trustme
 
+from host_tests.fakes.console_line import SOURCE_FLASH_BYTES
 from tools import agent, factory, firmware
 from tools.proof.releases import small_release
 from tools.server.serving import ServingError, running
@@ -44,7 +45,7 @@ def publish(server, images) -> dict:
 def make_flash(path, url: str, ca_pem: bytes) -> None:
     own = factory.own_files(SERIAL, url, wifi=WIFI, ca="/ca.pem")
     files = {**agent.deployed_files(agent.source_files()), **own, "/ca.pem": ca_pem}
-    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
+    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=SOURCE_FLASH_BYTES))
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)

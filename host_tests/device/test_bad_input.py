@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from host_tests.fakes.console_line import SOURCE_FLASH_BYTES
 from tools import agent, factory, firmware
 from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI
@@ -85,7 +86,7 @@ def script():
 
 def make_flash(path, files) -> None:
     everything = {**agent.deployed_files(agent.source_files()), **files}
-    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), everything))
+    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), everything, flash_bytes=SOURCE_FLASH_BYTES))
 
 
 def run(tmp_path, runtime, server, files=None):
@@ -190,7 +191,7 @@ def test_wrong_answers_at_every_call(tmp_path, runtime, script, call, answer, co
         (firmware.combined_image("1.27.0").read_bytes(), "not_an_app"),
         (firmware.extract_app(firmware.combined_image("1.27.0-esp32s3")), "wrong_chip"),
         (IMAGE, "no_release"),
-        (RELEASE + bytes(2_000_000), "image_too_big"),
+        (RELEASE + bytes(3_000_000), "image_too_big"),
         (RELEASE[:200_000], "truncated"),
         (RELEASE[:-1] + bytes([RELEASE[-1] ^ 1]), "wrong_hash"),
         (b'"' + base64.b64encode(RELEASE)[:50_000] + b"*" + base64.b64encode(RELEASE)[50_001:] + b'"', "bad_base64"),

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from host_tests.fakes.console_line import OWN, make_board
+from host_tests.fakes.console_line import OWN, SOURCE_FLASH_BYTES, make_board
 from tools import agent
 from tools.twin import repl
 from tools.twin.device import Twin
@@ -39,7 +39,8 @@ class Console:
 def test_noise_does_not_stop_a_thermometer_and_a_person_does_for_an_hour(tmp_path):
     files = agent.deployed_files(agent.source_files())
     config = b'{"report_interval_s": 1, "start_spread_s": 0}'
-    twin = make_board(tmp_path / "flash.bin", {**files, **OWN, "/config.json": config, "/state.json": b"{}"})
+    files = {**files, **OWN, "/config.json": config, "/state.json": b"{}"}
+    twin = make_board(tmp_path / "flash.bin", files, flash_bytes=SOURCE_FLASH_BYTES)
     with repl.running(twin) as board:
         console = Console(board)
         console.type(b"\x03")

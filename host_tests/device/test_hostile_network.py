@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from host_tests.fakes.console_line import SOURCE_FLASH_BYTES
 from host_tests.fakes.server import answer
 from host_tests.http.rig import HASTE, hasty_device
 from tools import agent, factory, firmware
@@ -105,7 +106,7 @@ def test_device_gets_there_in_the_end(tmp_path, runtime, where, spoil, said):
         own = factory.own_files(SERIAL, between.url, wifi=WIFI, **quick)
         files = {**agent.deployed_files(agent.source_files(device)), **own}
         flash = tmp_path / "flash.bin"
-        flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
+        flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=SOURCE_FLASH_BYTES))
         twin = Twin(flash, runtime, {"ds18x20": None})  # the chip's own sensor needs no waiting
         result = twin.power_on(max_boots=5, timeout_s=60, until=is_done)
         between.close()

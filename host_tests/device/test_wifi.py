@@ -5,6 +5,7 @@ import json
 import pytest
 
 from host_tests.device.test_bad_input import Script
+from host_tests.fakes.console_line import SOURCE_FLASH_BYTES
 from tools import agent, factory, firmware
 from tools.twin.device import Twin
 from tools.twin.paths import DEVICE
@@ -25,7 +26,7 @@ def power_on(tmp_path, runtime, world, known, server="http://127.0.0.1:9", until
     files["/serial.txt"] = b"THERM00000000000001\n"
     files["/config.json"] = json.dumps(settings).encode()
     flash = tmp_path / "flash.bin"
-    flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
+    flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=SOURCE_FLASH_BYTES))
     twin = Twin(flash, runtime, {"wifi": world})
     result = twin.power_on(max_boots=1, timeout_s=30, until=until)
     assert result.reason == "until", result.console

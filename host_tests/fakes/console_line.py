@@ -34,9 +34,14 @@ ONE_SLOT = [
 ]
 
 
-def make_board(path: Path, files: dict[str, bytes], layout: list | None = None) -> Twin:
+SOURCE_FLASH_BYTES = 8 << 20  # of flash: the agent as source does not fit beside two slots in 4 MiB
+
+
+def make_board(
+    path: Path, files: dict[str, bytes], layout: list | None = None, flash_bytes: int = factory.FLASH_BYTES
+) -> Twin:
     """A board with these files on it; with another partition table if one is given."""
-    image = bytearray(factory.flash_image(firmware.combined_image("1.27.0"), files))
+    image = bytearray(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=flash_bytes))
     if layout:
         table = factory.partition_table(layout)
         image[0x8000:0x9000] = table.ljust(0x1000, b"\xff")
