@@ -11,7 +11,6 @@ import sys
 import pytest
 import trustme
 
-from host_tests.fakes.console_line import SOURCE_FLASH_BYTES
 from host_tests.fakes.download_mode import ERASE_FLASH, DownloadMode
 from tools import agent, factory, firmware, server
 from tools.factory import batch, flash
@@ -49,10 +48,10 @@ def image(tmp_path_factory):
     """The flash image of the first serial number."""
     path = tmp_path_factory.mktemp("image") / "image.bin"
     files = {
-        **agent.deployed_files(agent.source_files()),
+        **agent.board_files(),
         **factory.own_files(SERIALS[0], "http://127.0.0.1:1", wifi=[]),
     }
-    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=SOURCE_FLASH_BYTES))
+    path.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files))
     return path
 
 
