@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import device, errors, jobs, operations, vendor
+from . import device, errors, jobs, operations, rollout_routes, vendor
 from .access import Context
 from .database import THREADS
 from .schemas import ErrorView
@@ -52,7 +52,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     errors.install(app)
-    for part in (device, vendor, operations):
+    for part in (device, vendor, rollout_routes, operations):
         app.include_router(part.router)
     app.add_middleware(operations.Counting)  # type: ignore[arg-type]
     return app
