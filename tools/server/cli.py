@@ -8,11 +8,11 @@ import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
-from . import commands
+from . import commands, plan
 from .client import Vendor, VendorError
 from .commands import UsageError
 from .serving import PASSWORD_VARIABLE, ServingError, password_file, read_password, running
@@ -24,8 +24,6 @@ _DATA = Path("build/server")
 _SERVER = "http://127.0.0.1:8080"
 _PASSWORD_MIN_CHARS = 12
 _WORKERS_MAX = 64
-_COUNT_MAX = 1_000_000
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SERVE_SETTINGS = ("data", "firmware_form", "accel_prefix", "proxies")
 
 
@@ -283,22 +281,34 @@ def _parser() -> Parser:
 def _add_rollouts(rollout: argparse._SubParsersAction, command: Callable[..., Parser]) -> None:
     starting = command(rollout, "start", commands.start_rollout, "template", "version")
     starting.add_argument(
-        "--canaries", type=_listed, metavar="SERIALS", default=[], help="get it first, like THERM1,THERM2"
+        "--canaries",
+        type=_argument(plan.listed),
+        metavar="SERIALS",
+        default=[],
+        help="get it first, like THERM1,THERM2",
     )
     starting.add_argument(
         "--stages",
-        type=_stages,
+        type=_argument(plan.stages),
         metavar="STAGES",
         default=[],
         help="share and shortest time of each, the last 100 %%, like 1%%:1d,10%%:12h,100%%:1d (0%%: canaries alone);"
         " default: a day each for the canaries, 1, 10, 50 and 100 %%",
     )
     starting.add_argument(
-        "--pause-above", type=_percent, metavar="PERCENT", help="of failed and silent things (default: 5)"
+        "--pause-above",
+        type=_argument(plan.percent),
+        metavar="PERCENT",
+        help="of failed and silent things (default: 5)",
     )
-    starting.add_argument("--count-min", type=_count, metavar="N", help="with fewer things it goes on (default: 10)")
     starting.add_argument(
-        "--silent-after", type=_time_s, metavar="TIME", help="told and nothing heard, like 2h (default: 1h)"
+        "--count-min", type=_argument(plan.count), metavar="N", help="with fewer things it goes on (default: 10)"
+    )
+    starting.add_argument(
+        "--silent-after",
+        type=_argument(plan.time_s),
+        metavar="TIME",
+        help="told and nothing heard, like 2h (default: 1h)",
     )
     _add_force(starting)
     listing = command(rollout, "list", commands.list_rollouts)
@@ -332,41 +342,16 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also an unsigned version after a signed one")
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same for argparse, which shows what a ValueError says only as its own error."""
 
+    def checked(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _stages(text: str) -> list[dict]:
-    stages = []
-    for part in _listed(text):
-        percent, colon, time = part.partition(":")
-        if not colon:
-            raise argparse.ArgumentTypeError(f"{part!r} is no stage like 10%:1d")
-        stages.append({"percent": _percent(percent.strip()), "durationS": _time_s(time.strip())})
-    return stages
-
-
-def _percent(text: str) -> float:
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = -1
-    if not 0 <= percent <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: 0 to 100")
-    return percent
-
-
-def _count(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text[:10]) <= _COUNT_MAX:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of things: 1 to {_COUNT_MAX}")
-
-
-def _time_s(text: str) -> int:
-    number, unit = text[:-1], text[-1:]
-    if number.isascii() and number.isdigit() and len(number) < 10 and int(number) and unit in _UNITS_S:
-        return int(number) * _UNITS_S[unit]
-    raise argparse.ArgumentTypeError(f"{text!r} is no length of time like 90s, 30m, 12h or 2d")
+    return checked
 
 
 def _workers(text: str) -> int:

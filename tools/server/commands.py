@@ -16,6 +16,7 @@ from rich.text import Text
 
 from tools.firmware import FirmwareError, extract_app
 
+from . import plan
 from .client import Vendor, VendorError
 
 _DESCRIPTOR = slice(32, 36)
@@ -152,14 +153,14 @@ def start_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
     """Roll a version out to a template's things, stage by stage."""
     template = pick("template", vendor.templates(), options.template)
     version = pick("version", vendor.versions(template["id"]), options.version)
-    plan = {
+    wanted = {
         "canaries": options.canaries,
         "stages": options.stages,
         "failedShareMaxPercent": options.pause_above,
         "countMin": options.count_min,
         "silentAfterS": options.silent_after,
     }
-    given = {name: value for name, value in plan.items() if value is not None}
+    given = {name: value for name, value in wanted.items() if value is not None}
     rollout = vendor.start_rollout(template["id"], version["id"], options.force, **given)
     print(f"rollout {rollout['id']} of version {version['name']} started: {_stages_text(rollout)}")
 
@@ -187,7 +188,7 @@ def show_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
         ("stage", f"{rollout['stage']}, since {rollout['stageSince']}"),
         ("waits", rollout["waitsFor"] or "-"),
         ("pauses above", f"{rollout['failedShareMaxPercent']:g} % of {rollout['countMin']} things or more"),
-        ("silent after", f"{rollout['silentAfterS']} s"),
+        ("silent after", plan.time_text(rollout["silentAfterS"])),
         ("started", f"{rollout['createdAt']} by {rollout['createdBy']}"),
     ]
     rows += [(name, str(rollout[name])) for name in ("told", "confirmed", "failed", "silent")]
@@ -231,7 +232,8 @@ def find_rollout(vendor: Vendor, wanted: str) -> dict:
 
 
 def _stages_text(rollout: dict) -> str:
-    return ", ".join(f"{stage['percent']:g} % for {stage['durationS']} s" for stage in rollout["stages"])
+    stages = rollout["stages"]
+    return ", ".join(f"{stage['percent']:g} % for {plan.time_text(stage['durationS'])}" for stage in stages)
 
 
 def list_things(vendor: Vendor, options: argparse.Namespace) -> None:

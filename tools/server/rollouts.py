@@ -10,6 +10,7 @@ from .access import Caller, is_id, record, version_of
 from .database import Database
 from .errors import conflict, invalid, not_found, printable
 from .model import BUCKETS, Rollout, RolloutMember, RolloutStage, Template, Thing, Version, new_id
+from .plan import time_text
 from .schemas import NewRollout
 
 CONFIRMED, FAILED = "confirmed", "failed"
@@ -130,7 +131,7 @@ def start(session: Session, who: Caller, template: Template, new: NewRollout, at
     session.flush()
     rollout.reach = rollout.stages[0].reach
     template.rollout_id = rollout.id
-    plan = ", ".join(f"{share(stage.reach)} for {duration(stage.duration_s)}" for stage in rollout.stages)
+    plan = ", ".join(f"{share(stage.reach)} for {time_text(stage.duration_s)}" for stage in rollout.stages)
     record(session, who, "rollout started", rollout.id, f"version {version.name}: {plan}; {len(canaries)} canaries")
     return rollout
 
@@ -305,11 +306,3 @@ def _require_things(session: Session, template: Template, canaries: list[str]) -
 def share(reach: int) -> str:
     """A share of the fleet in words."""
     return f"{reach / _PERCENT:g} %" if reach else "canaries"
-
-
-def duration(seconds: int) -> str:
-    """A length of time in words: in the biggest unit that makes it whole."""
-    for unit, unit_s in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds % unit_s == 0 and seconds >= unit_s:
-            return f"{seconds // unit_s} {unit}"
-    return f"{seconds} s"

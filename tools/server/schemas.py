@@ -227,6 +227,7 @@ class ThingView(BaseModel):
     pinned: bool
     status: str
     lastSeen: str | None
+    failedAt: Annotated[str | None, Field(description="when its last update ended badly; null once it has confirmed")]
     properties: dict[str, Any]
 
     @classmethod
@@ -244,6 +245,7 @@ class ThingView(BaseModel):
             pinned=thing.pinned_version_id is not None,
             status=status_of(thing.current_version_id, target and target.id),
             lastSeen=thing.last_seen_at and time_of(thing.last_seen_at),
+            failedAt=thing.failed_at and time_of(thing.failed_at),
             properties=properties,
         )
 

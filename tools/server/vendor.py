@@ -204,13 +204,13 @@ async def create_version(
 ) -> VendorVersionView:
     """A new version of the template. The body is its firmware, raw, straight to disk; the name is the next number. 400
     when no device would take it."""
-    await run_in_threadpool(_require_template, context, template_id)
+    await run_in_threadpool(require_template_there, context, template_id)
     try:
         upload = await context.files.take_in(request.stream())
     except ClientDisconnect:
         raise invalid("The firmware ended early") from None
     try:
-        return await run_in_threadpool(_add_version, context, who, template_id, description, upload)
+        return await run_in_threadpool(add_version, context, who, template_id, description, upload)
     finally:
         upload.drop()
 
@@ -406,7 +406,8 @@ def require_signed(session: Session, template: Template, version: Version, force
         )
 
 
-def _add_version(context: Ctx, who: Caller, template_id: str, description: str, upload: Upload) -> VendorVersionView:
+def add_version(context: Ctx, who: Caller, template_id: str, description: str, upload: Upload) -> VendorVersionView:
+    """Make an upload the template's next version. 400 when no device would take it."""
     is_signed = check.firmware(upload.part)
     try:
         with context.database.writing() as session:
@@ -445,12 +446,14 @@ def _require_free(session: Session, version: Version) -> None:
         raise conflict(f"Version {version.name} belongs to a rollout")
 
 
-def _require_template(context: Ctx, template_id: str) -> None:
+def require_template_there(context: Ctx, template_id: str) -> None:
+    """404 unless there is this template."""
     with context.database.reading() as session:
         require_template(session, template_id)
 
 
 def require_template(session: Session, template_id: str, lock: bool = False) -> Template:
+    """The template with this Id, or 404."""
     template = session.get(Template, template_id, with_for_update=lock) if is_id(template_id) else None
     if template is None:
         raise not_found(f"There is no template {printable(template_id)}")
