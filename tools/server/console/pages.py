@@ -40,6 +40,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _STYLE = (_FOLDER / "console.css").read_bytes()
+_ICON = (_FOLDER / "icon.svg").read_bytes()
 _STYLE_VERSION = hashlib.sha256(_STYLE).hexdigest()[:12]
 
 STATES = {
@@ -85,6 +86,12 @@ def root() -> Response:
 def style() -> Response:
     """What the pages look like. Its address changes with it."""
     return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+
+@open_router.get("/console.svg")
+def icon() -> Response:
+    """What stands on the browser's tab."""
+    return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"})
 
 
 @router.get("")
@@ -412,7 +419,7 @@ def _one_rollout(context: Context, who: Who, rollout_id: str, token: str, page: 
         for outcome in (rollouts.FAILED, rollouts.SILENT):
             members = rollouts.members(session, rollout, outcome, at, "", _MEMBERS)
             named = select(Thing.serial, Thing.id).where(Thing.serial.in_([each.serial for each in members]))
-            ids = dict(session.execute(named).tuples().all())
+            ids = dict(session.execute(named).all())
             bad += [(each.serial, ids.get(each.serial), outcome, time_of(each.told_at)) for each in members]
         return _page(
             page,
@@ -488,11 +495,11 @@ def _version(session: Session, version_id: str) -> Version:
 def _numbers(session: Session, template_id: str) -> dict[str, int]:
     """The numbers of a template's versions, by Id."""
     query = select(Version.id, Version.number).where(Version.template_id == template_id)
-    return dict(session.execute(query.order_by(Version.number)).tuples().all())
+    return dict(session.execute(query.order_by(Version.number)).all())
 
 
 def _template_names(session: Session) -> dict[str, str]:
-    return dict(session.execute(select(Template.id, Template.name)).tuples().all())
+    return dict(session.execute(select(Template.id, Template.name)).all())
 
 
 def _events(session: Session, subject: str | None, limit: int) -> list[EventView]:
