@@ -92,8 +92,8 @@ twin-repl: $(READY) $(FIRMWARES)  ## A virtual board with a console for deploy, 
 	@$(PY) -m tools.twin.repl --flash "$(FLASH)" $(if $(PORT),--port "$(PORT)")
 
 .PHONY: server
-server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server]
-	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)"
+server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server] [HOST=127.0.0.1] [WORKERS=1]
+	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)" $(if $(HOST),--host "$(HOST)") $(if $(WORKERS),--workers "$(WORKERS)")
 
 .PHONY: test
 test: $(READY) $(FIRMWARES)  ## The whole suite
@@ -115,6 +115,14 @@ powercut: $(READY) $(FIRMWARES)  ## Cut the power at every flash operation [STOR
 .PHONY: fuzz-net
 fuzz-net: $(READY)  ## Answer the device with many more generated answers than the suite does [EXAMPLES=5000]
 	@GADGETKEEPER_FUZZ=$(or $(EXAMPLES),5000) $(PY) -m pytest -q host_tests/test_hostile_fuzz.py
+
+.PHONY: schemathesis
+schemathesis: $(READY)  ## Generate many requests from the server's OpenAPI description [EXAMPLES=200]
+	@GADGETKEEPER_SCHEMATHESIS=$(or $(EXAMPLES),200) $(PY) -m pytest -q host_tests/desk/server/test_contract.py
+
+.PHONY: bench-server
+bench-server: $(READY) $(FIRMWARES)  ## What the server carries, next to nginx, with 100,000 things [WORKERS=2] [THINGS=100000] [POSTGRESQL=postgresql+psycopg://…]
+	@$(PY) -m tools.proof.server_bench $(if $(WORKERS),--workers "$(WORKERS)") $(if $(THINGS),--things "$(THINGS)") $(if $(POSTGRESQL),--postgresql "$(POSTGRESQL)")
 
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each

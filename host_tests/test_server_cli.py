@@ -75,8 +75,9 @@ def test_vendor_sets_up_and_watches_a_device(cli, server, tmp_path):
     one, two = (line.split("\t") for line in cli("version", "list", "Scale")[1].splitlines())
     assert (one[0], one[2], one[4:]) == ("1", str(len(APP)), ["", "first"])
     assert (two[0], two[2], two[4:]) == ("2", str(len(APP)), ["target", ""])
-    things = cli("thing", "list")[1]
-    assert things == f"S2\tScale 1\t{thing_id}\t-\t2\tupdate pending\t-\n"
+    things = cli("thing", "list", "--search", "S2")[1]
+    # The last column, when it was last seen, is written once in a while.
+    assert things.startswith(f"S2\tScale 1\t{thing_id}\t-\t2\tupdate pending\t-\t") and things.count("\n") == 1
     for name in ("S2", "Scale 1", thing_id):
         assert cli("thing", "pin", name, "1")[:2] == (0, "S2: pinned to version 1\n")
         assert "target version\t1 (pinned)\n" in cli("thing", "show", name)[1]
@@ -130,7 +131,7 @@ def test_last_update_is_listed_as_the_device_tells_it(cli, device, tmp_path):
     ):
         device("status", told)
         line = f"{told['phase']}: version {name}, attempt {shown}"
-        assert cli("thing", "list")[1].splitlines()[0].endswith("\t" + line)
+        assert f"\t{line}\t" in cli("thing", "list")[1].splitlines()[0]
         assert f"last update\t{line}\n" in cli("thing", "show", "L1")[1]
     for odd in (5, [], {"phase": "installed"}, {"phase": "x\x1b[2J", "versionId": {}, "attempt": []}):
         device("status", odd)

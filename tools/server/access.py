@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -136,14 +136,15 @@ class Caller:
             return
         self.require_owner(connection.execute(_BY_KEY, {"key": self.key_sha256}).first(), thing_id)
 
-    def require_owner(self, found: Any, thing_id: str) -> None:
-        """401 or 403 unless `found`, what the database has for the key (Id first), is the thing that the path names."""
+    def require_owner(self, found: Any, thing_id: str) -> Any:
+        """`found`, what the database has for the key, Id first; 401 or 403 unless that is the thing in the path."""
         if self.key_sha256 is None:
             raise unauthenticated("An API key is required: send it in the header X-ApiKey")
         if found is None:
             raise unauthenticated("The API key is not valid, or not any more")
         if found[0] != thing_id:
             raise forbidden("The API key is good for another thing")
+        return found
 
     def require_thing(self, session: Session, thing_id: str) -> Thing:
         """The thing that the path names, once `check_thing` has found nothing against it."""
@@ -184,7 +185,7 @@ def version_of(session: Session, template_id: str, version_id: str) -> Version:
 def record(session: Session | Connection, who: Caller, kind: str, subject: str, text: str = "") -> None:
     """Keep what somebody has done."""
     values = {"actor": who.name, "address": who.address, "kind": kind, "subject": subject, "text": text}
-    session.execute(Event.__table__.insert(), values)
+    session.execute(insert(Event), values)
 
 
 def is_id(text: str) -> bool:
@@ -196,9 +197,9 @@ def json_body(kind: Any, size_max_bytes: int = _SMALL_BYTES) -> Any:
     """A dependency that reads the body as JSON of this type, whatever its Content-Type. 400 when it is not, 413 when it
     is too big, 408 when it takes too long."""
     adapter = TypeAdapter(kind)
-    timeout_s = _SMALL_TIMEOUT_S if size_max_bytes <= _SMALL_BYTES else _BIG_TIMEOUT_S
 
     async def read(request: Request) -> Any:
+        timeout_s = _SMALL_TIMEOUT_S if size_max_bytes <= _SMALL_BYTES else _BIG_TIMEOUT_S
         body = await read_body(request, size_max_bytes, timeout_s)
         try:
             return adapter.validate_json(body)
@@ -214,7 +215,7 @@ def accepts(kind: Any) -> dict:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-async def read_body(request: Request, size_max_bytes: int, timeout_s: float = _SMALL_TIMEOUT_S) -> bytes:
+async def read_body(request: Request, size_max_bytes: int, timeout_s: float) -> bytes:
     """The whole body. 413, 408, or 400 when it ends early."""
     too_big = ApiError(413, f"The body is bigger than {size_max_bytes} bytes")
     announced = request.headers.get("content-length", "")

@@ -3,6 +3,7 @@
 import hmac
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -32,7 +33,8 @@ _NAME = (
     .values(things_named=Template.things_named + 1)
     .returning(Template.name, Template.things_named)
 )
-_NEW_KEY = update(Thing.__table__).where(Thing.__table__.c.id == bindparam("thing"))
+_THINGS: Any = Thing.__table__
+_NEW_KEY = update(_THINGS).where(_THINGS.c.id == bindparam("thing"))
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _fits(found, secret: str | None) -> bool:
 
 
 def _new_key(connection: Connection, who: Caller, serial: str, secret: str | None, api_key: str) -> str:
-    found = connection.execute(_LOCKED, {"serial": serial}).first()
+    found: Any = connection.execute(_LOCKED, {"serial": serial}).first()
     _check(found, serial, secret)
     key_sha256 = sha256_hex(api_key)
     if found.id is not None:
@@ -108,5 +110,5 @@ def _new_key(connection: Connection, who: Caller, serial: str, secret: str | Non
         "bucket": bucket_of(serial),
         "last_seen_at": now_s(),
     }
-    connection.execute(insert(Thing.__table__), thing)
+    connection.execute(insert(_THINGS), thing)
     return thing["id"]

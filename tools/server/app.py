@@ -20,7 +20,7 @@ a vendor has a name and a password (HTTP Basic). Every error is `{"code": "GK-00
 """
 _KEY = {"type": "apiKey", "in": "header", "name": "X-ApiKey"}
 _BASIC = {"type": "http", "scheme": "basic"}
-_SECURITY = {
+_SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "device": [{"ApiKey": []}, {"Vendor": []}],
     "vendor": [{"Vendor": []}],
 }

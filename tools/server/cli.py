@@ -60,7 +60,7 @@ def _failed(message: str, status: int) -> int:
 def serve(options: argparse.Namespace) -> None:
     """Run a server until SIGTERM or SIGINT."""
     from . import logs
-    from .serving import Tls, address_of, listening, prepared, serve_processes
+    from .serving import Tls, address_of, held, listening, prepare_apart, serve_processes
 
     os.umask(0o077)
     logs.configure(options.log_level)
@@ -82,10 +82,8 @@ def serve(options: argparse.Namespace) -> None:
         print(f"GadgetKeeper server: {url}, vendor password in {where if password else kept}", flush=True)
 
     if options.workers > 1:
-        with (
-            listening(options.host, options.port) as listener,
-            prepared(settings, password) as kept,
-        ):
+        with listening(options.host, options.port) as listener, held(settings):
+            kept = prepare_apart(settings, password)
             if tls:
                 tls.trusting()
             announce(address_of(listener, options.host, bool(tls)), kept is not None)

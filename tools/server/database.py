@@ -94,7 +94,7 @@ class Database:
                     " start that one, or restore a backup"
                 )
             if self.is_sqlite and copy_first and "things" in tables:
-                self._copy_before(newest)
+                self._copy_before(str(newest))
             command.upgrade(config, "head")
 
     @contextmanager
@@ -118,8 +118,12 @@ class Database:
         """What `work` returns: one quick statement. On SQLite at once, on this thread: handing it to another one would
         take longer than the statement does, and readers wait for nobody."""
         if self._loop_reads is not None:
-            async with self._loop_reads.connect() as connection:
-                return await connection.run_sync(work)
+            try:
+                return await _read_on_loop(self._loop_reads, work)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            return await _read_on_loop(self._loop_reads, work)  # the connection was an old one, from before a restart
         with self._reads.connect() as connection:
             return work(connection)
 
@@ -136,7 +140,7 @@ class Database:
 
     def backup(self, path: Path) -> None:
         """A consistent copy of the SQLite file, the server running or not."""
-        with sqlite3.connect(self.url.database) as source, sqlite3.connect(path) as target:
+        with sqlite3.connect(str(self.url.database)) as source, sqlite3.connect(path) as target:
             source.backup(target)
         source.close()
         target.close()
@@ -196,10 +200,15 @@ class Database:
         return outcomes
 
     def _copy_before(self, revision: str) -> None:
-        path = Path(self.url.database)
+        path = Path(str(self.url.database))
         copy = path.with_name(f"{path.stem}-before-{revision}{path.suffix}")
         copy.touch(0o600)
         self.backup(copy)
+
+
+async def _read_on_loop(engine: AsyncEngine, work: Callable[[Connection], Result]) -> Result:
+    async with engine.connect() as connection:
+        return await connection.run_sync(work)
 
 
 def _sqlstate(error: BaseException) -> str | None:
@@ -246,7 +255,12 @@ def _sqlite(url: Any) -> Engine:
 
 def _postgresql(url: Any) -> Engine:
     return create_engine(
-        url, connect_args=_POSTGRESQL, pool_size=THREADS, max_overflow=_SPARE_CONNECTIONS, pool_timeout=_LOCK_TIMEOUT_S
+        url,
+        connect_args=_POSTGRESQL,
+        pool_size=THREADS,
+        max_overflow=_SPARE_CONNECTIONS,
+        pool_timeout=_LOCK_TIMEOUT_S,
+        pool_pre_ping=True,  # a connection from before a restart is not used
     )
 
 

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 from sqlalchemy import bindparam, select
 
 from . import activation, firmware, history, rollouts
-from .access import Caller, Ctx, ThingId, Who, accepts, json_body, of_thing, version_of
-from .errors import invalid, not_found
+from .access import Caller, Ctx, ThingId, Who, accepts, is_id, json_body, of_thing
+from .errors import invalid, not_found, printable
 from .firmware import Firmware
 from .model import Property, Thing, Version, joins_for_target, now_s, rollout_to_tell_of, target_version_id
 from .schemas import PROPERTY_PATTERN, Activated, Kept, ThingChange, ThingView, VersionView
@@ -26,6 +26,11 @@ _TARGET = joins_for_target(
 ).outerjoin(Version, Version.id == target_version_id())
 _TARGET_BY_KEY = _TARGET.where(Thing.api_key_sha256 == bindparam("key"))
 _TARGET_BY_ID = _TARGET.where(Thing.id == bindparam("id"))
+_FIRMWARE = select(
+    Thing.id, Version.firmware_sha256, Version.size_bytes, Version.number, Version.description
+).outerjoin(Version, (Version.id == bindparam("version")) & (Version.template_id == Thing.template_id))
+_FIRMWARE_BY_KEY = _FIRMWARE.where(Thing.api_key_sha256 == bindparam("key"))
+_FIRMWARE_BY_ID = _FIRMWARE.where(Thing.id == bindparam("id"))
 
 
 @router.put("/activate/{serial}.json", response_model=Activated)
@@ -81,15 +86,16 @@ async def target_version(context: Ctx, who: Who, thing_id: str) -> Any:
     """The version this thing should run; 404 when none is set. What every device asks, over and over."""
     if who.vendor is None:
         by_key = {"key": who.key_sha256}
-        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
-        who.require_owner(row, thing_id)
+        found = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
+        row = who.require_owner(found, thing_id)
         context.seen.mark(thing_id)
         if row[4] is not None:  # once per thing and rollout; what is not kept is not told either
             await context.database.write(lambda connection: rollouts.tell(connection, row[4], thing_id, now_s()))
     else:
         await of_thing(context, who, thing_id)
-        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_ID, {"id": thing_id}).one())
-    if row[1] is None:
+        by_id = {"id": thing_id}
+        row = await context.database.read(lambda connection: connection.execute(_TARGET_BY_ID, by_id).first())
+    if row is None or row[1] is None:
         raise not_found("No target version is set")
     return _json({"id": row[1], "name": str(row[2]), "description": row[3]})
 
@@ -119,11 +125,19 @@ def current_version(context: Ctx, who: Who, thing_id: ThingId) -> VersionView:
         304: {"description": "What the client has is still right"},
     },
 )
-def get_firmware(request: Request, context: Ctx, who: Who, thing_id: ThingId, version_id: str) -> Response:
+async def get_firmware(request: Request, context: Ctx, who: Who, thing_id: str, version_id: str) -> Response:
     """The firmware of a version, streamed."""
-    with context.database.reading() as session:
-        version = version_of(session, who.require_thing(session, thing_id).template_id, version_id)
-        wanted = Firmware.of(version)
+    query = _FIRMWARE_BY_KEY if who.vendor is None else _FIRMWARE_BY_ID
+    names = {"key": who.key_sha256, "id": thing_id, "version": version_id if is_id(version_id) else ""}
+    if who.vendor is not None:
+        await of_thing(context, who, thing_id)
+    row: Any = await context.database.read(lambda connection: connection.execute(query, names).first())
+    if who.vendor is None:
+        who.require_owner(row, thing_id)
+        context.seen.mark(thing_id)
+    if row is None or row[1] is None:
+        raise not_found(f"There is no version {printable(version_id)}")
+    wanted = Firmware(row[1], row[2], str(row[3]), row[4])
     chosen = firmware.choose(context.files, wanted, request.headers, context.settings.firmware_form)
     return firmware.answer(chosen, request.headers, context.settings.accel_prefix)
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -15,7 +16,6 @@ from typing import BinaryIO
 from fastapi.responses import Response, StreamingResponse
 
 from .errors import ApiError, invalid
-from .model import Version
 
 SIZE_MAX_BYTES = 16 * 1024 * 1024
 """The biggest flash an ESP32 addresses."""
@@ -36,11 +36,6 @@ class Firmware:
     size_bytes: int
     name: str
     description: str
-
-    @classmethod
-    def of(cls, version: Version) -> "Firmware":
-        """The firmware of a version."""
-        return cls(version.firmware_sha256, version.size_bytes, version.name, version.description)
 
 
 class FirmwareFiles:
@@ -108,7 +103,9 @@ class Upload:
         """Give it its name; after that it survives a power cut."""
         with self.part.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(self.part, 0o444)
+        # Readable by the group where a web server in front is in it (see make_folder).
+        group = stat.S_IRGRP & self.path.parent.stat().st_mode
+        os.chmod(self.part, stat.S_IRUSR | group)
         os.replace(self.part, self.path)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:

@@ -64,14 +64,14 @@ def write(
     at = now_s()
     names = {"thing": thing_id, "property": property_id}
     if who.vendor is None:
-        before = connection.execute(_BEFORE_BY_KEY, names | {"key": who.key_sha256}).first()
-        who.require_owner(before, thing_id)
+        found = connection.execute(_BEFORE_BY_KEY, names | {"key": who.key_sha256}).first()
+        before = who.require_owner(found, thing_id)
     else:
         before = connection.execute(_BEFORE_BY_ID, names).first()
         if before is None:
             raise not_found(f"There is no thing {printable(thing_id)}")
     _, old, written_at = before
-    if old is None and connection.scalar(_COUNT, {"thing": thing_id}) >= settings.properties_max:
+    if old is None and connection.execute(_COUNT, {"thing": thing_id}).scalar_one() >= settings.properties_max:
         raise ApiError(409, f"The thing has {settings.properties_max} properties already: it can have no more")
     values = names | {"value": value_json, "at": at}
     connection.execute(_WRITE, values)
@@ -107,7 +107,7 @@ def tell(connection: Connection, thing_id: str, value_json: str, at: int) -> Non
     """Keep a report; it takes the place of the one that is REPORTS_KEPT older."""
     phase, version_id = _phase_of(value_json)
     has_failed = phase in FAILED_PHASES
-    number = connection.scalar(_NEXT_REPORT, {"thing": thing_id, "failed_at": at if has_failed else None})
+    number = connection.execute(_NEXT_REPORT, {"thing": thing_id, "failed_at": at if has_failed else None}).scalar_one()
     connection.execute(_TELL, {"thing": thing_id, "slot": number % REPORTS_KEPT, "at": at, "value": value_json})
     if has_failed:
         rollouts.failed(connection, thing_id, version_id, at)

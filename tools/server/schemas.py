@@ -171,7 +171,7 @@ class TemplateView(BaseModel):
             id=template.id,
             name=template.name,
             description=template.description,
-            targetVersion=target and VersionView.of(target),
+            targetVersion=VersionView.of(target) if target else None,
         )
 
 
@@ -239,13 +239,13 @@ class ThingView(BaseModel):
             name=thing.name,
             description=thing.description,
             templateId=thing.template_id,
-            currentVersion=thing.current_version and VersionView.of(thing.current_version),
-            currentVersionSince=thing.current_since and time_of(thing.current_since),
-            targetVersion=target and VersionView.of(target),
+            currentVersion=VersionView.of(thing.current_version) if thing.current_version else None,
+            currentVersionSince=time_of(thing.current_since) if thing.current_since else None,
+            targetVersion=VersionView.of(target) if target else None,
             pinned=thing.pinned_version_id is not None,
-            status=status_of(thing.current_version_id, target and target.id),
-            lastSeen=thing.last_seen_at and time_of(thing.last_seen_at),
-            failedAt=thing.failed_at and time_of(thing.failed_at),
+            status=status_of(thing.current_version_id, target.id if target else None),
+            lastSeen=time_of(thing.last_seen_at) if thing.last_seen_at else None,
+            failedAt=time_of(thing.failed_at) if thing.failed_at else None,
             properties=properties,
         )
 

@@ -5,6 +5,7 @@ import fcntl
 import functools
 import json
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -14,12 +15,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
-
-from .client import Vendor
 
 if TYPE_CHECKING:
     import uvicorn
@@ -36,6 +36,7 @@ _KEEP_ALIVE_S = 15
 _BACKLOG = 2048
 _FILES_WANTED = 65_536
 _SETTINGS_VARIABLE = "GADGETKEEPER_SERVER_SETTINGS"
+_PARENT_VARIABLE = "GADGETKEEPER_SERVER_PARENT"
 _LOG_LEVEL_VARIABLE = "GADGETKEEPER_SERVER_LOG_LEVEL"
 _LOOK_S = 2.0
 _TICKS_PER_LOOK = 20  # a tick is 0.1 s
@@ -83,6 +84,8 @@ class Running:
     """A running server: `url`, `vendor` (a client for it), `password`."""
 
     def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool, stop: Callable[[], None]) -> None:
+        from .client import Vendor
+
         self.url = url
         self.password = password
         self.vendor = Vendor(url, password, verify)
@@ -113,11 +116,11 @@ def running(
 
     files = Tls(Path(tls[0]), Path(tls[1])) if tls else None
     settings = Settings(data=Path(data_dir), firmware_form=firmware_form, **more)
-    with (
-        listening(host, port) as listener,
-        prepared(settings, password) as kept_password,
-        _context(settings) as context,
-    ):
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(host, port))
+        stack.enter_context(held(settings))
+        kept_password = prepare(settings, password)
+        context = stack.enter_context(_context(settings))
         from .app import create_app
 
         verify = files.trusting() if files else True
@@ -130,7 +133,7 @@ def running(
             server.should_exit = True
 
         handle = Running(address_of(listener, host, bool(tls)), kept_password or "", verify, stop)
-        threading.Thread(target=lambda: (thread.join(), handle.ended.set()), daemon=True).start()
+        threading.Thread(target=_tell_end, args=(thread, handle.ended), daemon=True).start()
         try:
             with handle.vendor:
                 yield handle
@@ -150,6 +153,7 @@ def serve_processes(
 
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
     os.environ[_SETTINGS_VARIABLE] = json.dumps(values)
+    os.environ[_PARENT_VARIABLE] = str(os.getpid())
     os.environ[_LOG_LEVEL_VARIABLE] = logging.getLevelName(logging.getLogger().level)
     with tempfile.TemporaryDirectory(prefix="gadgetkeeper-metrics-") as folder:
         os.environ[_METRICS_VARIABLE] = folder
@@ -171,7 +175,7 @@ def worker() -> "FastAPI":
     from .settings import Settings
 
     os.umask(0o077)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(os.environ[_PARENT_VARIABLE]),), daemon=True).start()
     values = json.loads(os.environ[_SETTINGS_VARIABLE])
     logs.configure(os.environ[_LOG_LEVEL_VARIABLE])
     settings = Settings(**(values | {"data": Path(values["data"])}))
@@ -194,34 +198,50 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def prepared(settings: "Settings", password: str | None) -> Iterator[str | None]:
-    """The data folder, for this server alone, and a database that is up to date and has a vendor. The first vendor's
-    password: the one given, else the one in the folder (None when it is not there any more)."""
-    from sqlalchemy.exc import SQLAlchemyError
+def held(settings: "Settings") -> Iterator[None]:
+    """The data folder, with SQLite for this server alone. ServingError when it cannot be had."""
+    raise_file_limit()
+    with contextlib.ExitStack() as stack:
+        try:
+            make_folder(settings)
+            if settings.database_url is None:
+                stack.enter_context(locked(settings.data))
+        except OSError as error:
+            raise ServingError(f"cannot use the data directory {settings.data}: {error}") from error
+        yield
+
+
+def prepare(settings: "Settings", password: str | None) -> str | None:
+    """Bring the database up to date, and see that it has a vendor. The first vendor's password: the one given, else
+    the one in the folder (None when it is not there any more)."""
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     from .database import FILE, Database, SchemaError, reason_of
     from .firmware import FirmwareFiles
 
-    raise_file_limit()
+    is_alone = settings.database_url is None
     try:
-        make_folder(settings)
-        with contextlib.ExitStack() as stack:
-            is_alone = settings.database_url is None
-            if is_alone:
-                stack.enter_context(locked(settings.data))
-                (settings.data / FILE).touch(0o600)
-            database = Database(settings.url)
-            stack.callback(database.close)
+        if is_alone:
+            (settings.data / FILE).touch(0o600)
+        database = Database(settings.url)
+        try:
             database.migrate()
             files = FirmwareFiles(settings.firmware_folder)
             if is_alone:
                 files.clear()
-            first_password = _first_vendor(database, settings.data, password)
-            yield first_password
+            return _first_vendor(database, settings.data, password)
+        finally:
+            database.close()
     except (OSError, SQLAlchemyError, SchemaError) as error:
-        reason = reason_of(error) if hasattr(error, "orig") else error
-        where = f"the data directory {settings.data}" if settings.database_url is None else "the database"
+        reason = reason_of(error) if isinstance(error, DBAPIError) else error
+        where = f"the data directory {settings.data}" if is_alone else "the database"
         raise ServingError(f"cannot use {where}: {reason}") from error
+
+
+def prepare_apart(settings: "Settings", password: str | None) -> str | None:
+    """The same in a process of its own: what it takes of memory is given back."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(prepare, settings, password).result()
 
 
 def make_folder(settings: "Settings") -> None:
@@ -322,11 +342,9 @@ def _context(settings: "Settings") -> Iterator[Any]:
 def _config(app: Any, settings: "Settings", tls: Tls | None) -> "uvicorn.Config":
     import uvicorn
 
-    from .protocol import LimitedProtocol
-
     return uvicorn.Config(
         app,
-        http=LimitedProtocol,
+        http="tools.server.protocol:LimitedProtocol",  # type: ignore[arg-type]
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -338,9 +356,14 @@ def _config(app: Any, settings: "Settings", tls: Tls | None) -> "uvicorn.Config"
         proxy_headers=settings.proxies is not None,
         forwarded_allow_ips=settings.proxies,
         server_header=False,
-        ssl_certfile=tls and str(tls.certificate),
-        ssl_keyfile=tls and str(tls.key),
+        ssl_certfile=str(tls.certificate) if tls else None,
+        ssl_keyfile=str(tls.key) if tls else None,
     )
+
+
+def _tell_end(thread: threading.Thread, ended: threading.Event) -> None:
+    thread.join()
+    ended.set()
 
 
 class Certificate:
@@ -384,7 +407,7 @@ def _server(config: "uvicorn.Config", tls: Tls | None) -> "uvicorn.Server":
     class Server(uvicorn.Server):
         """One that takes new certificates."""
 
-        _certificate = Certificate(tls, lambda: tls.load(config.ssl)) if tls else None
+        _certificate = Certificate(tls, lambda: tls.load(config.ssl)) if tls else None  # type: ignore[arg-type]
 
         async def on_tick(self, counter: int) -> bool:
             if self._certificate and counter % _TICKS_PER_LOOK == 0:

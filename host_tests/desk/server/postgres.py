@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 _USER = "postgres"
@@ -61,8 +62,10 @@ class Cluster:
     def database(self) -> str:
         """The address of a new, empty database."""
         name = f"test_{uuid4().hex}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", _USER, name)
-        return f"postgresql+psycopg://{_USER}@127.0.0.1:{self._port}/{name}"
+        address = f"127.0.0.1:{self._port}"
+        with psycopg.connect(f"postgresql://{_USER}@{address}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+        return f"postgresql+psycopg://{_USER}@{address}/{name}"
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]

@@ -21,6 +21,7 @@ from tools.proof.server_bench import load, world
 OUT = world.ROOT / "build" / "bench-server"
 _CONNECTIONS = 16
 _DOWNLOADS = 200
+_DOWNLOADS_EACH = 4
 
 
 def main() -> int:
@@ -69,7 +70,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             server = stack.enter_context(world.server(data, options.postgresql, options.workers, *server_options))
             port = stack.enter_context(world.nginx(folder / "nginx", server.port, data / "firmware", folder))
             _downloads(figures, "through nginx", port, server, options)
-            static = load.run(port, itertools.repeat(_get("/static/app.bin"), 2 * _DOWNLOADS), _DOWNLOADS, 60)
+            static = load.run(
+                port, itertools.repeat(_get("/static/app.bin"), _DOWNLOADS_EACH * _DOWNLOADS), _DOWNLOADS, 60
+            )
             figures["nginx, the same file: MB/s"] = static.body_bytes / static.took_s / 1e6
             figures["through nginx / nginx"] = figures["through nginx: MB/s"] / figures["nginx, the same file: MB/s"]
             (folder / "small.json").write_text('{"id": "0", "name": "1", "description": ""}')
@@ -117,7 +120,7 @@ def _downloads(
             f"/v1/things/{world.thing_of(number)}/versions/{world.VERSION}/firmware.json",
             f"X-ApiKey: {world.key_of(number)}\r\nAccept: application/octet-stream\r\n",
         )
-        for number in range(2 * _DOWNLOADS)
+        for number in range(_DOWNLOADS_EACH * _DOWNLOADS)
     )
     outcome = load.run(port, requests, _DOWNLOADS, 120)
     is_over.set()

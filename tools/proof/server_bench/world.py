@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 from sqlalchemy import insert
 
 from tools.server.database import Database
@@ -20,8 +22,12 @@ ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = "0" * 31 + "1"
 _PRODUCT = "0" * 31 + "2"
 VERSION = "0" * 31 + "3"
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 60
+_OTHERS_START_S = 2  # the first process that answers is not the only one
 _CHUNK_ROWS = 5000
+_SERIALS: Any = SerialNumber.__table__
+_THINGS: Any = Thing.__table__
+_PROPERTIES: Any = Property.__table__
 
 
 def key_of(number: int) -> str:
@@ -51,7 +57,7 @@ def fill(url: str, things: int, fresh: int, firmware: Path, folder: Path) -> Non
             numbers = range(start, min(start + _CHUNK_ROWS, things + fresh))
             serials = [f"THERM{number:014d}" for number in numbers]
             rows = [{"serial": serial, "folded": serial.lower(), "product_id": _PRODUCT} for serial in serials]
-            add(insert(SerialNumber.__table__), rows)
+            add(insert(_SERIALS), rows)
             made = [
                 {
                     "id": thing_of(number),
@@ -66,9 +72,9 @@ def fill(url: str, things: int, fresh: int, firmware: Path, folder: Path) -> Non
                 if number < things
             ]
             if made:
-                add(insert(Thing.__table__), made)
+                add(insert(_THINGS), made)
                 value = {"property_id": "temperature", "value_json": "21.5"}
-                add(insert(Property.__table__), [value | {"thing_id": thing["id"]} for thing in made])
+                add(insert(_PROPERTIES), [value | {"thing_id": thing["id"]} for thing in made])
     database.close()
 
 
@@ -85,10 +91,11 @@ def server(folder: Path, url: str | None, workers: int, *options: str) -> Iterat
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             deadline_s = time.monotonic() + _START_TIMEOUT_S
-            while not port_file.exists() or not _answers(int(port_file.read_text())):
+            while not port_file.exists() or not _is_well(int(port_file.read_text())):
                 if process.poll() is not None or time.monotonic() > deadline_s:
                     raise RuntimeError("the server does not start")
                 time.sleep(0.1)
+            time.sleep(_OTHERS_START_S)
             yield Server(int(port_file.read_text()), process.pid)
         finally:
             process.terminate()
@@ -155,6 +162,12 @@ def nginx(folder: Path, upstream_port: int, firmware: Path, static: Path) -> Ite
             yield port
         finally:
             process.terminate()
+
+
+def _is_well(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
+    return False
 
 
 def _answers(port: int) -> bool:
