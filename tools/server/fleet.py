@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.orm import Session
 
-from .model import FleetCount, Thing
+from .model import FleetCount, Thing, joins_for_target
 
 KEPT_DAYS = 90
 """How long counts are kept."""
@@ -62,8 +62,8 @@ def by_day(session: Session, template_id: str, at: int, days: int) -> list[Count
 
 
 def how_many(session: Session, conditions: Iterable, at_most: int) -> int:
-    """How many things meet all conditions; beyond `at_most` it stops counting."""
-    found = select(Thing.id).where(*conditions).limit(at_most + 1).subquery()
+    """How many things meet all conditions, the target version's too; beyond `at_most` it stops counting."""
+    found = joins_for_target(select(Thing.id).select_from(Thing)).where(*conditions).limit(at_most + 1).subquery()
     return session.scalar(select(func.count()).select_from(found)) or 0
 
 

@@ -470,14 +470,15 @@ def _conditions(context: Context, state: str, at: int) -> list:
     if state == "silent":
         return things.matching(seen_before=at - context.settings.silent_after_s)
     if state == "failing":
-        return [Thing.failed_at.is_not(None)]
+        # Not those that are where they should be: what failed there is past.
+        return [Thing.failed_at.is_not(None), *things.matching(status="update pending")]
     if state == "pinned":
         return [Thing.pinned_version_id.is_not(None)]
     return things.matching(status=STATES[state]) if state in ("pending", "current") else []
 
 
 def _state(context: Context, thing: ThingView, at: int) -> str:
-    if thing.failedAt:
+    if thing.failedAt and thing.status == "update pending":
         return "failing"
     last_seen = datetime.fromisoformat(thing.lastSeen).timestamp() if thing.lastSeen else 0
     if last_seen < at - context.settings.silent_after_s:
