@@ -10,8 +10,9 @@ from tools.proof.bench import measure, size, world
 from tools.proof.bench.board import How
 from tools.twin.paths import DEVICE
 
-HEAP_MOST_BYTES = 36 * 1024  # above idle, the agent's own code included
-HEAP_BYTES = 34_560  # what it has in use today, and hardly more
+# Above idle, the agent's own code included. The figure moves by some 1.5 KB with the length of the project's path,
+# which lies on the VM's heap as well (33.8 to 35.4 KB in eight folders): it is held to the limit, not to one figure.
+HEAP_BYTES = 36 * 1024
 PIECES_BYTES = (4160, 2080)  # with the larger ones it takes whole sectors, with the smaller ones it makes do
 STATE_WRITES = 6
 HELD_BYTES = 1024
@@ -47,7 +48,7 @@ def test_modules_together_fit_their_share_of_the_file_system():
 
 @pytest.mark.parametrize("name", world.OURS)
 def test_update_gets_by_with_36_kib_of_heap(contenders, name):
-    assert measure.live_bytes(contenders[name]) <= HEAP_BYTES <= HEAP_MOST_BYTES
+    assert measure.live_bytes(contenders[name]) <= HEAP_BYTES
 
 
 @pytest.mark.parametrize("piece_bytes", PIECES_BYTES)
