@@ -124,6 +124,10 @@ schemathesis: $(READY)  ## Generate many requests from the server's OpenAPI desc
 bench-server: $(READY) $(FIRMWARES)  ## What the server carries, next to nginx, with 100,000 things [WORKERS=2] [THINGS=100000] [POSTGRESQL=postgresql+psycopg://…]
 	@$(PY) -m tools.proof.server_bench $(if $(WORKERS),--workers "$(WORKERS)") $(if $(THINGS),--things "$(THINGS)") $(if $(POSTGRESQL),--postgresql "$(POSTGRESQL)")
 
+.PHONY: console-pictures
+console-pictures: $(READY)  ## Make the pictures of docs/console.md (needs Debian's chromium), and time the pages [THINGS=100000]
+	@$(PY) -m tools.proof.console_pictures $(if $(THINGS),--things "$(THINGS)")
+
 .PHONY: mutants
 mutants: $(READY) $(FIRMWARES)  ## Make mistakes in copies of the agent and show that the proof notices each
 	@$(PY) -m tools.proof.mutants

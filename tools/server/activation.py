@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from .access import Caller, Context, record
 from .errors import ApiError, forbidden, not_found, printable, too_many
-from .model import Product, SerialNumber, Template, Thing, bucket_of, new_id, sha256_hex
+from .model import Product, SerialNumber, Template, Thing, bucket_of, new_id, now_s, sha256_hex
 
 log = logging.getLogger("gadgetkeeper")
 
@@ -108,6 +108,7 @@ def _new_key(connection: Connection, who: Caller, serial: str, secret: str | Non
         "name": f"{name} {number}"[:200],
         "api_key_sha256": key_sha256,
         "bucket": bucket_of(serial),
+        "last_seen_at": now_s(),
     }
     connection.execute(insert(_THINGS), thing)
     return thing["id"]

@@ -8,8 +8,9 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import device, errors, jobs, operations, vendor
+from . import device, errors, jobs, operations, rollout_routes, vendor
 from .access import Context
+from .console import pages
 from .database import THREADS
 from .schemas import ErrorView
 
@@ -52,8 +53,9 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     errors.install(app)
-    for part in (device, vendor, operations):
+    for part in (device, vendor, rollout_routes, operations, pages):
         app.include_router(part.router)
+    app.include_router(pages.open_router)
     app.add_middleware(operations.Counting)  # type: ignore[arg-type]
     return app
 

@@ -8,11 +8,11 @@ import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
-from . import commands
+from . import commands, plan
 from .client import Vendor, VendorError
 from .commands import UsageError
 from .serving import PASSWORD_VARIABLE, ServingError, password_file, read_password, running
@@ -254,6 +254,7 @@ def _parser() -> Parser:
     publishing.add_argument("--extract-app", action="store_true", help="take the app out of a combined ESP32 image")
     command(version, "list", commands.list_versions, "template")
     command(version, "remove", commands.remove_version, "template", "version")
+    _add_rollouts(group("rollout", "start, list, show, pause, resume, cancel"), command)
     target = group("target", "set the version that things should run")
     _add_force(command(target, "set", commands.set_target, "template", "version"))
     thing = group("thing", "list, show, pin, unpin, delete")
@@ -273,6 +274,47 @@ def _parser() -> Parser:
     event.add_argument("--subject", help="a serial number or an Id")
     event.add_argument("--limit", type=int, default=100)
     return parser
+
+
+def _add_rollouts(rollout: argparse._SubParsersAction, command: Callable[..., Parser]) -> None:
+    starting = command(rollout, "start", commands.start_rollout, "template", "version")
+    starting.add_argument(
+        "--canaries",
+        type=_argument(plan.listed),
+        metavar="SERIALS",
+        default=[],
+        help="get it first, like THERM1,THERM2",
+    )
+    starting.add_argument(
+        "--stages",
+        type=_argument(plan.stages),
+        metavar="STAGES",
+        default=[],
+        help="share and shortest time of each, the last 100 %%, like 1%%:1d,10%%:12h,100%%:1d (0%%: canaries alone);"
+        " default: a day each for the canaries, 1, 10, 50 and 100 %%",
+    )
+    starting.add_argument(
+        "--pause-above",
+        type=_argument(plan.percent),
+        metavar="PERCENT",
+        help="of failed and silent things (default: 5)",
+    )
+    starting.add_argument(
+        "--count-min", type=_argument(plan.count), metavar="N", help="with fewer things it goes on (default: 10)"
+    )
+    starting.add_argument(
+        "--silent-after",
+        type=_argument(plan.time_s),
+        metavar="TIME",
+        help="told and nothing heard, like 2h (default: 1h)",
+    )
+    _add_force(starting)
+    listing = command(rollout, "list", commands.list_rollouts)
+    listing.add_argument("--template", metavar="TEMPLATE")
+    command(rollout, "show", commands.show_rollout, "rollout")
+    for verb, run in (("pause", commands.pause_rollout), ("cancel", commands.cancel_rollout)):
+        command(rollout, verb, run, "rollout").add_argument("--reason", default="", help="for the record")
+    command(rollout, "resume", commands.resume_rollout, "rollout")
 
 
 def _with_vendor(run: Callable[[Vendor, argparse.Namespace], None], options: argparse.Namespace) -> None:
@@ -296,6 +338,18 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also an unsigned version after a signed one")
+
+
+def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same for argparse, which shows what a ValueError says only as its own error."""
+
+    def checked(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return checked
 
 
 def _workers(text: str) -> int:

@@ -137,6 +137,37 @@ class Vendor:
         path = f"/v1/templates/{_part(template_id)}/target/{_part(version_id)}.json"
         self._call("PUT", path, params={"force": force})
 
+    def start_rollout(self, template_id: str, version_id: str, force: bool = False, **plan: Any) -> dict:
+        """Roll a version out: {id, version, state, reason, stage, told, confirmed, failed, silent, ...}. `plan`:
+        canaries, stages [{percent, durationS}], failedShareMaxPercent, countMin, silentAfterS."""
+        path = f"/v1/templates/{_part(template_id)}/rollouts.json"
+        return self._call("POST", path, params={"force": force}, json={"versionId": version_id, **plan})
+
+    def rollouts(self, template_id: str | None = None) -> list[dict]:
+        """Rollouts, newest first."""
+        return self._call("GET", "/v1/rollouts.json", params={"template": template_id} if template_id else {})
+
+    def rollout(self, rollout_id: str) -> dict:
+        """A rollout, and how its things are."""
+        return self._call("GET", f"/v1/rollouts/{_part(rollout_id)}.json")
+
+    def rollout_members(self, rollout_id: str, outcome: str, **page: str | int) -> list[dict]:
+        """Its things that are "confirmed", "failed", "silent" or "open": {serialNumber, canary, toldAt, outcome}."""
+        path = f"/v1/rollouts/{_part(rollout_id)}/members.json"
+        return self._call("GET", path, params={"outcome": outcome, **page})
+
+    def pause_rollout(self, rollout_id: str, reason: str = "") -> dict:
+        """Tell nobody else the version."""
+        return self._call("PUT", f"/v1/rollouts/{_part(rollout_id)}/pause.json", json={"reason": reason})
+
+    def resume_rollout(self, rollout_id: str) -> dict:
+        """Go on with a rollout that is paused."""
+        return self._call("PUT", f"/v1/rollouts/{_part(rollout_id)}/resume.json")
+
+    def cancel_rollout(self, rollout_id: str, reason: str = "") -> dict:
+        """End a rollout: its things follow the template's target again."""
+        return self._call("PUT", f"/v1/rollouts/{_part(rollout_id)}/cancel.json", json={"reason": reason})
+
     def things(self, **filters: str) -> list[dict]:
         """All activated things: {id, serialNumber, name, description, templateId, currentVersion, currentVersionSince,
         targetVersion, pinned, status, lastSeen, properties}; a version is {id, name, description} or None. `filters`:

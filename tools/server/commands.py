@@ -16,11 +16,13 @@ from rich.text import Text
 
 from tools.firmware import FirmwareError, extract_app
 
+from . import plan
 from .client import Vendor, VendorError
 
 _DESCRIPTOR = slice(32, 36)
 _DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
 _ID = re.compile("[0-9a-f]{32}")
+_MEMBERS_SHOWN = 20
 _STATUS = "status"  # the property, unless the devices' /config.json names another
 
 
@@ -145,6 +147,93 @@ def set_target(vendor: Vendor, options: argparse.Namespace) -> None:
     version = pick("version", vendor.versions(template["id"]), options.version)
     vendor.set_target(template["id"], version["id"], options.force)
     print(f"target of {template['name']}: version {version['name']}")
+
+
+def start_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Roll a version out to a template's things, stage by stage."""
+    template = pick("template", vendor.templates(), options.template)
+    version = pick("version", vendor.versions(template["id"]), options.version)
+    wanted = {
+        "canaries": options.canaries,
+        "stages": options.stages,
+        "failedShareMaxPercent": options.pause_above,
+        "countMin": options.count_min,
+        "silentAfterS": options.silent_after,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    rollout = vendor.start_rollout(template["id"], version["id"], options.force, **given)
+    print(f"rollout {rollout['id']} of version {version['name']} started: {_stages_text(rollout)}")
+
+
+def list_rollouts(vendor: Vendor, options: argparse.Namespace) -> None:
+    """List the newest rollouts: Id, version, state, stage, how many were told, confirmed, failed, are silent."""
+    template = options.template and pick("template", vendor.templates(), options.template)
+    rows = []
+    for each in vendor.rollouts(template["id"] if template else None):
+        counts = (str(each[name]) for name in ("told", "confirmed", "failed", "silent"))
+        stage = f"{each['stage']} of {len(each['stages'])}"
+        rows.append((each["id"], each["version"]["name"], each["state"], stage, *counts, each["createdAt"]))
+    header = ("rollout", "version", "state", "stage", "told", "confirmed", "failed", "silent", "started")
+    _show(header, rows)
+
+
+def show_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Show all about one rollout, with the first of the things that failed or are silent."""
+    rollout = find_rollout(vendor, options.rollout)
+    rows = [
+        ("rollout", rollout["id"]),
+        ("version", rollout["version"]["name"]),
+        ("state", rollout["state"] + (f": {rollout['reason']}" if rollout["reason"] else "")),
+        ("stages", _stages_text(rollout)),
+        ("stage", f"{rollout['stage']}, since {rollout['stageSince']}"),
+        ("waits", rollout["waitsFor"] or "-"),
+        ("pauses above", f"{rollout['failedShareMaxPercent']:g} % of {rollout['countMin']} things or more"),
+        ("silent after", plan.time_text(rollout["silentAfterS"])),
+        ("started", f"{rollout['createdAt']} by {rollout['createdBy']}"),
+    ]
+    rows += [(name, str(rollout[name])) for name in ("told", "confirmed", "failed", "silent")]
+    for outcome in ("failed", "silent"):
+        for member in vendor.rollout_members(rollout["id"], outcome, limit=_MEMBERS_SHOWN):
+            rows.append((outcome, f"{member['serialNumber']}, told {member['toldAt']}"))
+    _show(None, rows)
+
+
+def pause_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Tell nobody else the version."""
+    rollout = vendor.pause_rollout(find_rollout(vendor, options.rollout)["id"], options.reason)
+    print(f"rollout of version {rollout['version']['name']} paused: who was told the version keeps it")
+
+
+def resume_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
+    """Go on with a rollout that is paused."""
+    rollout = vendor.resume_rollout(find_rollout(vendor, options.rollout)["id"])
+    print(f"rollout of version {rollout['version']['name']} goes on, in stage {rollout['stage']}")
+
+
+def cancel_rollout(vendor: Vendor, options: argparse.Namespace) -> None:
+    """End a rollout: its things follow the template's target again."""
+    rollout = vendor.cancel_rollout(find_rollout(vendor, options.rollout)["id"], options.reason)
+    print(f"rollout of version {rollout['version']['name']} cancelled: all things follow the template's target again")
+
+
+def find_rollout(vendor: Vendor, wanted: str) -> dict:
+    """The rollout that `wanted` names: by its Id, or by its template, whose newest it is."""
+    if _ID.fullmatch(wanted):
+        try:
+            return vendor.rollout(wanted)
+        except VendorError as error:
+            if error.status != 404:
+                raise
+    template = pick("template", vendor.templates(), wanted)
+    newest = vendor.rollouts(template["id"])[:1]
+    if not newest:
+        raise VendorError(404, "", f"{template['name']} has no rollout yet")
+    return newest[0]
+
+
+def _stages_text(rollout: dict) -> str:
+    stages = rollout["stages"]
+    return ", ".join(f"{stage['percent']:g} % for {plan.time_text(stage['durationS'])}" for stage in stages)
 
 
 def list_things(vendor: Vendor, options: argparse.Namespace) -> None:

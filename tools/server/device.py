@@ -8,11 +8,11 @@ from fastapi.responses import Response
 from pydantic import JsonValue
 from sqlalchemy import bindparam, select
 
-from . import activation, firmware, history
+from . import activation, firmware, history, rollouts
 from .access import Caller, Ctx, ThingId, Who, accepts, is_id, json_body, of_thing
 from .errors import invalid, not_found, printable
 from .firmware import Firmware
-from .model import Property, Thing, Version, joins_for_target, target_version_id
+from .model import Property, Thing, Version, joins_for_target, now_s, rollout_to_tell_of, target_version_id
 from .schemas import PROPERTY_PATTERN, Activated, Kept, ThingChange, ThingView, VersionView
 from .things import view
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/things", tags=["device"])
 
 _TABLE: Any = Thing.__table__
 _TARGET = joins_for_target(
-    select(Thing.id, Version.id, Version.number, Version.description).select_from(Thing)
+    select(Thing.id, Version.id, Version.number, Version.description, rollout_to_tell_of()).select_from(Thing)
 ).outerjoin(Version, Version.id == target_version_id())
 _TARGET_BY_KEY = _TARGET.where(Thing.api_key_sha256 == bindparam("key"))
 _TARGET_BY_ID = _TARGET.where(Thing.id == bindparam("id"))
@@ -89,6 +89,8 @@ async def target_version(context: Ctx, who: Who, thing_id: str) -> Any:
         found = await context.database.read(lambda connection: connection.execute(_TARGET_BY_KEY, by_key).first())
         row = who.require_owner(found, thing_id)
         context.seen.mark(thing_id)
+        if row[4] is not None:  # once per thing and rollout; what is not kept is not told either
+            await context.database.write(lambda connection: rollouts.tell(connection, row[4], thing_id, now_s()))
     else:
         await of_thing(context, who, thing_id)
         by_id = {"id": thing_id}

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
+from . import rollouts
 from .access import Caller, is_id
 from .errors import ApiError, not_found, printable
 from .model import Event, Property, Reading, Report, Thing, Version, now_s
@@ -17,6 +18,9 @@ STATUS = "status"
 
 REPORTS_KEPT = 64
 """How many of a thing's reports are kept."""
+
+FAILED_PHASES = ("trial", "given up")
+"""What a device calls an update that ended badly: its trial, or all attempts at it."""
 
 _READING_MAX_CHARS = 64  # longer values are kept as the last one only
 _REPORT_MAX_CHARS = 1024
@@ -48,7 +52,7 @@ _TELL = text(
 _NEXT_REPORT = (
     update(_THINGS)
     .where(_THINGS.c.id == bindparam("thing"))
-    .values(reports=_THINGS.c.reports + 1)
+    .values(reports=_THINGS.c.reports + 1, failed_at=bindparam("failed_at"))
     .returning(_THINGS.c.reports)
 )
 
@@ -96,12 +100,17 @@ def confirm(connection: Connection, who: Caller, thing_id: str, version_id: str)
     changed = update(_THINGS).where(_THINGS.c.id == thing_id)
     connection.execute(changed.values(current_version_id=version_id, current_since=at))
     tell(connection, thing_id, json.dumps({"phase": "confirmed", "versionId": version_id, "attempt": None}), at)
+    rollouts.confirmed(connection, thing_id, version_id, at)
 
 
 def tell(connection: Connection, thing_id: str, value_json: str, at: int) -> None:
     """Keep a report; it takes the place of the one that is REPORTS_KEPT older."""
-    number = connection.execute(_NEXT_REPORT, {"thing": thing_id}).scalar_one()
+    phase, version_id = _phase_of(value_json)
+    has_failed = phase in FAILED_PHASES
+    number = connection.execute(_NEXT_REPORT, {"thing": thing_id, "failed_at": at if has_failed else None}).scalar_one()
     connection.execute(_TELL, {"thing": thing_id, "slot": number % REPORTS_KEPT, "at": at, "value": value_json})
+    if has_failed:
+        rollouts.failed(connection, thing_id, version_id, at)
 
 
 def readings(session: Session, settings: Settings, thing_id: str, property_id: str) -> list[Kept]:
@@ -126,6 +135,15 @@ def forget(connection: Connection, settings: Settings) -> None:
     old = Event.at < now_s() - settings.events_days * 86_400
     newest = connection.scalar(select(func.max(Event.id))) or 0
     connection.execute(delete(Event).where(old | (Event.id <= newest - settings.events_max)))
+
+
+def _phase_of(value_json: str) -> tuple[str, str]:
+    """What a report says happened, with which version; "" where it says nothing that is known."""
+    told = json.loads(value_json)
+    told = told if isinstance(told, dict) else {}
+    phase, version_id = told.get("phase"), told.get("versionId")
+    known_id = version_id if isinstance(version_id, str) and is_id(version_id) else ""
+    return phase if isinstance(phase, str) else "", known_id
 
 
 def _kept(row: Any) -> Kept:

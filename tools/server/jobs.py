@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import history
+from starlette.concurrency import run_in_threadpool
+
+from . import fleet, history, rollouts
 from .access import Context
 from .errors import storage_error
+from .model import now_s
 
 log = logging.getLogger("gadgetkeeper")
 
@@ -32,7 +35,22 @@ async def forget_events(context: Context) -> None:
     await context.database.write(lambda connection: history.forget(connection, context.settings))
 
 
-JOBS = (Job("last seen", 5, write_last_seen), Job("events", 3600, forget_events))
+async def advance_rollouts(context: Context) -> None:
+    """Pause rollouts that go wrong, take the others on."""
+    await run_in_threadpool(rollouts.advance, context.database, now_s())
+
+
+async def count_fleet(context: Context) -> None:
+    """Count the things by version."""
+    await context.database.write(lambda connection: fleet.count(connection, now_s()))
+
+
+JOBS = (
+    Job("last seen", 5, write_last_seen),
+    Job("rollouts", 10, advance_rollouts),
+    Job("fleet counts", 60, count_fleet),
+    Job("events", 3600, forget_events),
+)
 
 
 async def run_all(context: Context) -> None:

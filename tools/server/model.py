@@ -148,6 +148,7 @@ class Thing(Base):
     last_seen_at: Mapped[int | None] = mapped_column(BigInteger, index=True)  # to the minute, written once in a while
     bucket: Mapped[int]  # of its serial number, for rollouts
     reports: Mapped[int] = mapped_column(default=0, server_default="0")  # how often its status property has changed
+    failed_at: Mapped[int | None] = mapped_column(BigInteger, index=True)  # None: its last report is of no failure
     template: Mapped[Template] = relationship()
     pinned_version: Mapped[Version | None] = relationship(foreign_keys=[pinned_version_id])
     current_version: Mapped[Version | None] = relationship(foreign_keys=[current_version_id])
@@ -216,9 +217,10 @@ class Rollout(Base):
     reach: Mapped[int] = mapped_column(default=0)  # 0 to BUCKETS
     stage: Mapped[int] = mapped_column(default=0)  # position of the stage that it is in
     stage_since: Mapped[int] = mapped_column(BigInteger, default=now_s)
-    failed_share_max: Mapped[int] = mapped_column(default=BUCKETS)  # of the members told, in BUCKETS: then it pauses
-    members_min: Mapped[int] = mapped_column(default=1)  # with fewer members told, shares mean nothing
-    silent_after_s: Mapped[int] = mapped_column(default=3600)  # a member that has not confirmed until then is silent
+    counted_since: Mapped[int] = mapped_column(BigInteger, default=now_s)  # resumed: what failed before is accepted
+    failed_share_max: Mapped[int] = mapped_column(default=BUCKETS)  # of the members decided; with more it pauses
+    members_min: Mapped[int] = mapped_column(default=1)  # with fewer members decided, shares mean nothing
+    silent_after_s: Mapped[int] = mapped_column(default=3600)  # told so long ago and nothing heard: silent
     created_at: Mapped[int] = mapped_column(BigInteger, default=now_s)
     created_by: Mapped[str] = mapped_column(String(64))
     version: Mapped[Version] = relationship()
@@ -239,7 +241,7 @@ class RolloutMember(Base):
     """A serial number in a rollout: a canary from its beginning, the others once their thing was told the version."""
 
     __tablename__ = "rollout_members"
-    __table_args__ = (Index("ix_rollout_members_outcome", "rollout_id", "outcome"),)
+    __table_args__ = (Index("ix_rollout_members_outcome", "rollout_id", "outcome", "told_at", "outcome_at"),)
     rollout_id: Mapped[str] = mapped_column(ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True)
     serial: Mapped[str] = mapped_column(String(64), primary_key=True)
     is_canary: Mapped[bool] = mapped_column(default=False)
@@ -261,9 +263,20 @@ class FleetCount(Base):
 def target_version_id() -> ColumnElement[str | None]:
     """The Id of the version that a thing should run, in a query that has joined `joins_for_target`: its pin, else what
     its template's rollout has for it, else its template's target."""
-    is_member = (Thing.bucket < Rollout.reach) | RolloutMember.is_canary
-    of_rollout = case((is_member, Rollout.version_id))
+    of_rollout = case((_is_member(), Rollout.version_id))
     return func.coalesce(Thing.pinned_version_id, of_rollout, Template.target_version_id)
+
+
+def rollout_to_tell_of() -> ColumnElement[str | None]:
+    """The Id of the rollout that a thing is a member of without having been told yet; in the same query."""
+    is_new = Thing.pinned_version_id.is_(None) & RolloutMember.told_at.is_(None) & _is_member()
+    return case((is_new, Rollout.id))
+
+
+def _is_member() -> ColumnElement[bool]:
+    # Who has been told keeps the version while the rollout is paused. Nobody else is told then.
+    is_reached = (Thing.bucket < Rollout.reach) | RolloutMember.is_canary
+    return ((Rollout.state == "running") & is_reached) | RolloutMember.told_at.is_not(None)
 
 
 def joins_for_target(query: Any) -> Any:

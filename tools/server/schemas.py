@@ -1,11 +1,12 @@
 """What goes in and out, as the OpenAPI page shows it."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from .model import Event, Product, SerialNumber, Template, Thing, Vendor, Version
+from .model import BUCKETS, Event, Product, Rollout, RolloutMember, SerialNumber, Template, Thing, Vendor, Version
 
 # No control characters and none that turn the direction of a line: names stand in tables, logs and on terminals.
 _CONTROL = "\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff"
@@ -71,6 +72,52 @@ class SerialChange(Body):
 
 class NewVendor(Body):
     name: VendorName
+
+
+class Stage(BaseModel):
+    percent: Annotated[float, Field(ge=0, le=100, multiple_of=0.01, description="of the things; 0: the canaries alone")]
+    durationS: Annotated[int, Field(ge=1, le=366 * 86_400, description="at least")]
+
+
+class NewRollout(Body):
+    """`stages` left out: the canaries if there are any, 1 %, 10 %, 50 %, 100 %, a day each."""
+
+    versionId: str
+    canaries: Annotated[
+        list[Serial], Field(max_length=1000, description="serial numbers that are always among them")
+    ] = []
+    stages: Annotated[list[Stage], Field(max_length=50)] = []
+    failedShareMaxPercent: Annotated[
+        float, Field(ge=0, le=100, multiple_of=0.01, description="more failed or silent things pause it")
+    ] = 5
+    countMin: Annotated[int, Field(ge=1, le=1_000_000, description="with fewer things a share means nothing")] = 10
+    silentAfterS: Annotated[int, Field(ge=1, le=366 * 86_400, description="told, and nothing heard: silent")] = 3600
+
+    def plan(self) -> list[Stage]:
+        """Its stages."""
+        percents = ([0] if self.canaries else []) + [1, 10, 50, 100]
+        day_s = max(86_400, self.silentAfterS)
+        return self.stages or [Stage(percent=percent, durationS=day_s) for percent in percents]
+
+    @model_validator(mode="after")
+    def _is_plausible(self) -> Self:
+        stages = self.plan()
+        percents = [stage.percent for stage in stages]
+        if any(later <= earlier for earlier, later in pairwise(percents)) or percents[-1] != 100:
+            raise ValueError("the percentages must grow from stage to stage, to 100 in the last")
+        if percents[0] == 0 and not self.canaries:
+            raise ValueError("a stage of 0 % is the canaries' own, and there are none")
+        if short := next((stage for stage in stages if stage.durationS < self.silentAfterS), None):
+            raise ValueError(
+                f"a stage of {short.durationS} s is over before a thing counts as silent, after {self.silentAfterS} s"
+            )
+        return self
+
+
+class RolloutEnd(Body):
+    """Why a vendor pauses or cancels a rollout."""
+
+    reason: Text = ""
 
 
 class VersionDetails(Body):
@@ -180,6 +227,7 @@ class ThingView(BaseModel):
     pinned: bool
     status: str
     lastSeen: str | None
+    failedAt: Annotated[str | None, Field(description="when its last update ended badly; null once it has confirmed")]
     properties: dict[str, Any]
 
     @classmethod
@@ -197,6 +245,7 @@ class ThingView(BaseModel):
             pinned=thing.pinned_version_id is not None,
             status=status_of(thing.current_version_id, target.id if target else None),
             lastSeen=time_of(thing.last_seen_at) if thing.last_seen_at else None,
+            failedAt=time_of(thing.failed_at) if thing.failed_at else None,
             properties=properties,
         )
 
@@ -233,6 +282,66 @@ class EventView(BaseModel):
             kind=event.kind,
             subject=event.subject,
             text=event.text,
+        )
+
+
+class RolloutView(BaseModel):
+    id: str
+    templateId: str
+    version: VersionView
+    state: Annotated[str, Field(description="running, paused, done or cancelled")]
+    reason: Annotated[str, Field(description="of the state")]
+    stage: Annotated[int, Field(description="from 1")]
+    stages: list[Stage]
+    stageSince: str
+    waitsFor: Annotated[str, Field(description="what holds it in its stage although that is over")]
+    failedShareMaxPercent: float
+    countMin: int
+    silentAfterS: int
+    createdAt: str
+    createdBy: str
+    told: int
+    confirmed: int
+    failed: int
+    silent: int
+
+    @classmethod
+    def of(cls, rollout: Rollout, progress: Any, waits_for: str) -> "RolloutView":
+        """The rollout with how its members are."""
+        percent = BUCKETS / 100
+        return cls(
+            id=rollout.id,
+            templateId=rollout.template_id,
+            version=VersionView.of(rollout.version),
+            state=rollout.state,
+            reason=rollout.reason,
+            stage=rollout.stage + 1,
+            stages=[Stage(percent=stage.reach / percent, durationS=stage.duration_s) for stage in rollout.stages],
+            stageSince=time_of(rollout.stage_since),
+            waitsFor=waits_for,
+            failedShareMaxPercent=rollout.failed_share_max / percent,
+            countMin=rollout.members_min,
+            silentAfterS=rollout.silent_after_s,
+            createdAt=time_of(rollout.created_at),
+            createdBy=rollout.created_by,
+            told=progress.told,
+            confirmed=progress.confirmed,
+            failed=progress.failed,
+            silent=progress.silent,
+        )
+
+
+class MemberView(BaseModel):
+    serialNumber: str
+    canary: bool
+    toldAt: str
+    outcome: Annotated[str, Field(description="confirmed, failed, silent or open")]
+
+    @classmethod
+    def of(cls, member: RolloutMember, outcome: str) -> "MemberView":
+        """A member that has been told, and how it is."""
+        return cls(
+            serialNumber=member.serial, canary=member.is_canary, toldAt=time_of(member.told_at or 0), outcome=outcome
         )
 
 

@@ -34,6 +34,8 @@ class Settings:
     again_burst: int = 200
     again_per_s: float = 1.0
 
+    silent_after_s: int = 86_400  # a thing not seen for so long is shown as silent
+
     properties_max: int = 32
     value_max_chars: int = 8192
 

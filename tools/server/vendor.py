@@ -72,7 +72,7 @@ def templates(context: Ctx) -> list[TemplateView]:
 def create_product(context: Ctx, who: Who, new: Annotated[NewProduct, json_body(NewProduct)]) -> ProductView:
     """A new product; its name must be new as well."""
     with context.database.writing() as session:
-        template = _template(session, new.templateId)
+        template = require_template(session, new.templateId)
         _require_unused(session, Product, new.name)
         product = Product(
             name=new.name,
@@ -204,13 +204,13 @@ async def create_version(
 ) -> VendorVersionView:
     """A new version of the template. The body is its firmware, raw, straight to disk; the name is the next number. 400
     when no device would take it."""
-    await run_in_threadpool(_require_template, context, template_id)
+    await run_in_threadpool(require_template_there, context, template_id)
     try:
         upload = await context.files.take_in(request.stream())
     except ClientDisconnect:
         raise invalid("The firmware ended early") from None
     try:
-        return await run_in_threadpool(_add_version, context, who, template_id, description, upload)
+        return await run_in_threadpool(add_version, context, who, template_id, description, upload)
     finally:
         upload.drop()
 
@@ -219,7 +219,7 @@ async def create_version(
 def versions(context: Ctx, template_id: str) -> list[VendorVersionView]:
     """The versions of a template, oldest first."""
     with context.database.reading() as session:
-        template = _template(session, template_id)
+        template = require_template(session, template_id)
         of_template = select(Version).where(Version.template_id == template.id).order_by(Version.number)
         return [VendorVersionView.of(version) for version in session.scalars(of_template)]
 
@@ -264,7 +264,7 @@ def set_target(context: Ctx, who: Who, template_id: str, version_id: str, force:
     """From now on the template's things should run this version, except those with a pin. 409 for an unsigned version
     after a signed one: devices that trust a key would all download it and refuse it."""
     with context.database.writing() as session:
-        template = _template(session, template_id, lock=True)
+        template = require_template(session, template_id, lock=True)
         version = version_of(session, template.id, version_id)
         if template.rollout_id is not None:
             raise conflict("A rollout decides what this template's things run: cancel it first, or let it finish")
@@ -406,11 +406,12 @@ def require_signed(session: Session, template: Template, version: Version, force
         )
 
 
-def _add_version(context: Ctx, who: Caller, template_id: str, description: str, upload: Upload) -> VendorVersionView:
+def add_version(context: Ctx, who: Caller, template_id: str, description: str, upload: Upload) -> VendorVersionView:
+    """Make an upload the template's next version. 400 when no device would take it."""
     is_signed = check.firmware(upload.part)
     try:
         with context.database.writing() as session:
-            _template(session, template_id, lock=True)
+            require_template(session, template_id, lock=True)
             newest = session.scalar(select(func.max(Version.number)).where(Version.template_id == template_id))
             version = Version(template_id=template_id, number=(newest or 0) + 1, description=description)
             version.firmware_sha256, version.size_bytes, version.is_signed = upload.sha256, upload.size_bytes, is_signed
@@ -445,12 +446,14 @@ def _require_free(session: Session, version: Version) -> None:
         raise conflict(f"Version {version.name} belongs to a rollout")
 
 
-def _require_template(context: Ctx, template_id: str) -> None:
+def require_template_there(context: Ctx, template_id: str) -> None:
+    """404 unless there is this template."""
     with context.database.reading() as session:
-        _template(session, template_id)
+        require_template(session, template_id)
 
 
-def _template(session: Session, template_id: str, lock: bool = False) -> Template:
+def require_template(session: Session, template_id: str, lock: bool = False) -> Template:
+    """The template with this Id, or 404."""
     template = session.get(Template, template_id, with_for_update=lock) if is_id(template_id) else None
     if template is None:
         raise not_found(f"There is no template {printable(template_id)}")

@@ -76,7 +76,7 @@ def test_fleet_of_0_1_lives_on(tmp_path):
     with create_engine(f"sqlite:///{path}").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     database.close()
-    with sqlite3.connect(tmp_path / "gadgetkeeper-before-0002.sqlite") as kept:
+    with sqlite3.connect(tmp_path / "gadgetkeeper-before-0003.sqlite") as kept:
         assert kept.execute("SELECT created_at FROM versions").fetchall() == [("2026-11-24T06:17:43+00:00",)]
     kept.close()
 
