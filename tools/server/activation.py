@@ -68,7 +68,6 @@ async def _activate(context: Context, who: Caller, serial: str, secret: str | No
     _check(found, serial, secret)
     api_key = new_id()
     thing_id = await context.database.write(lambda connection: _new_key(connection, who, serial, secret, api_key))
-    context.seen.mark(thing_id)
     return Activated(thing_id, api_key)
 
 
@@ -98,7 +97,7 @@ def _new_key(connection: Connection, who: Caller, serial: str, secret: str | Non
     if found.id is not None:
         if found.api_key_sha256 is not None:
             record(connection, who, "key dropped", serial, "activated again: the key from before is no longer valid")
-        connection.execute(_NEW_KEY.values(api_key_sha256=key_sha256), {"thing": found.id})
+        connection.execute(_NEW_KEY.values(api_key_sha256=key_sha256, last_seen_at=now_s()), {"thing": found.id})
         return found.id
     name, number = connection.execute(_NAME, {"template": found.template_id}).one()
     thing = {
