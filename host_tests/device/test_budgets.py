@@ -51,7 +51,7 @@ def test_modules_together_fit_their_share_of_the_file_system():
 def test_update_takes_no_more_heap_than_it_used_to(contenders, name):
     inflates = "delta" in name or "compressed" in name
     most_bytes = INFLATING_HEAP_MOST_BYTES if inflates else HEAP_MOST_BYTES
-    # A number on the stack that looks like a pointer keeps garbage alive: a run may show more than is in use, none less.
+    # A number on the stack that looks like a pointer keeps garbage alive: a run shows what is in use, or more.
     assert any(measure.live_bytes(contenders[name]) <= most_bytes for _ in range(3))
 
 
