@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from host_tests.desk.server import postgres
 from host_tests.fakes.owner import LABEL_PASSWORD, PASSWORD, NewHome
 
 pytestmark = pytest.mark.vm
-CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 320, "height": 640}
 WRONG = "gu3ssed-wrongly"
 PLACES = {
@@ -23,17 +21,6 @@ PLACES = {
     "Lange Straße 12, 2. Stock": {"password": "x" * 8, "signal": -88},
 }
 HOSTILE = '<script>alert(1)</script> & "co" 🏠'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium."""
-    postgres.require("chromium", CHROMIUM.exists())
-    with sync_playwright() as playwright:
-        # Root, as on CI, has no sandbox; the page is our own.
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from host_tests.desk.server.rig import HTTP, Device, make_field, publish
 from tools import espressif
 from tools.factory.record import FLASHED, STARTED, Record
 from tools.server import VendorError, running
-from tools.server.cli import main
 from tools.server.model import sha256_hex
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,19 +24,6 @@ def field(tmp_path_factory):
     folder = tmp_path_factory.mktemp("commands")
     with running(folder / "data") as server:
         yield make_field(server, folder)
-
-
-@pytest.fixture
-def cli(field, monkeypatch, capsys):
-    """Runs a command against the server; status, standard output and standard error."""
-    monkeypatch.setenv("GADGETKEEPER_SERVER", field.server.url)
-    monkeypatch.setenv("GADGETKEEPER_PASSWORD", field.server.password)
-
-    def run(*arguments) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """The console in a real browser: a vendor's whole way, on a desk and on a phone, and what a screen reader finds."""
 
 import json
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from sqlalchemy import update
 
-from host_tests.desk.server import postgres
 from host_tests.desk.server.images import app
 from host_tests.desk.server.rig import Field, make_field, publish
 from tools.server import running
@@ -17,20 +15,8 @@ from tools.server.fleet import count
 from tools.server.model import Reading, Thing, now_s
 from tools.server.settings import FILE
 
-CHROMIUM = Path("/usr/bin/chromium")
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 320, "height": 640}
 PAGES = ("", "things", "things/{thing}", "versions", "rollouts", "rollouts/new?version={next}", "events")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium."""
-    postgres.require("chromium", CHROMIUM.exists())
-    with sync_playwright() as playwright:
-        # Root, as on CI, has no sandbox; the pages are our own.
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

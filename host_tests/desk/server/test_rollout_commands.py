@@ -5,7 +5,6 @@ import pytest
 from host_tests.desk.server.images import app
 from host_tests.desk.server.rig import HTTP, assert_error, make_field, publish
 from tools.server import VendorError, running
-from tools.server.cli import main
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -17,19 +16,6 @@ def field(request, tmp_path):
         made.devices = [made.device("S1"), made.device("S2")]
         made.next = publish(server, made.template, tmp_path, app(100_000, seed=2))
         yield made
-
-
-@pytest.fixture
-def cli(field, monkeypatch, capsys):
-    """Runs a command against the server; status, standard output and standard error."""
-    monkeypatch.setenv("GADGETKEEPER_SERVER", field.server.url)
-    monkeypatch.setenv("GADGETKEEPER_PASSWORD", field.server.password)
-
-    def run(*arguments) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def targets(field) -> list[str]:
