@@ -34,6 +34,9 @@ import vfs  # noqa: E402
 
 from tools.twin import hardware  # noqa: E402
 
+_TABLE_BYTES = 14_000  # each is twice as large as the last one; this one is for 1,280 names
+_STACK_FRAMES = 60  # deeper than the agent goes
+
 _heap = []  # what keeps parts of the heap from being used
 
 
@@ -135,9 +138,17 @@ _handovers = 0
 _names = {"__name__": "__main__"}  # boot.py and main.py share their globals, as on the chip
 
 
+def _overwrite_stack(depth):
+    """Overwrite what returned functions have left below the stack's top. This VM's import keeps 4 KiB of that within
+    its frame, a board's 128 bytes, and the collector takes each old pointer in it for a reference to a whole module."""
+    if depth:
+        _overwrite_stack(depth - 1)
+
+
 def _import_and_see(name, *more):
     """Import; when the product is imported for the time number `handover`, the agent has just handed over."""
     global _handovers
+    _overwrite_stack(_STACK_FRAMES)
     if name == "thermometer":
         _handovers += 1
         if _handovers == _power["handover"]:
@@ -159,11 +170,11 @@ def _weigh(kind):
 
 
 def _begin_table_of_names():
-    """Have the VM begin a new table of interned names: it would ask for one of thousands of bytes in one piece when the
-    last one is full, and how full that is depends on the measuring. A board begins with an empty one."""
+    """Have the VM begin a table of interned names that has room for all of the agent's. It would ask for a larger one,
+    of thousands of bytes in one piece, when the last one is full, and how full that is depends on the measuring."""
     number = 0
     taken = gc.mem_alloc()
-    while gc.mem_alloc() - taken < 2048:
+    while gc.mem_alloc() - taken < _TABLE_BYTES:
         taken = gc.mem_alloc()
         hasattr(gc, f"name {number}")
         number += 1
