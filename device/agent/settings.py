@@ -128,7 +128,7 @@ def _given(device) -> dict:
         if error.errno != _ENOENT:
             raise RetryableError("unreadable", "/config.json", error)
         return {}
-    except ValueError:
+    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
         given = None
     if not isinstance(given, dict):
         raise PermanentError("no_config")

@@ -2,7 +2,7 @@
 
 import os
 
-from agent.files import read_text
+from agent.files import read_text, replace_text
 from agent.record import ARMED, Running
 
 from .reconcile import give_up
@@ -29,6 +29,8 @@ def _heed_trial(device, slots: Slots) -> None:
     if tried and _trace(device, "trial.txt") != str(tried.sequence):
         pending.error_code = "never_started"
         give_up(device.record, pending)
+        # Dealt with: a power cut before otadata is told of the next release must not look like that one's trial.
+        replace_text(device.root + "trial.txt", str(tried.sequence))
 
 
 def _heed_left(device, running: Running) -> None:

@@ -147,7 +147,17 @@ def test_none_removes():
 
 def test_torn_empty_or_foreign_record_means_a_new_start():
     nothing = members(Record("/"))
-    for content in (b"", b'{"thingId": "a', b"[]", b"\xff\xff", b"null", b"12", b'{"update": {"versionId": "a"}}'):
+    nested = b"[" * 8000
+    for content in (
+        b"",
+        b'{"thingId": "a',
+        b"[]",
+        b"\xff\xff",
+        b"null",
+        b"12",
+        b'{"update": {"versionId": "a"}}',
+        nested,
+    ):
         root = scratch.folder()
         write(root, "state.json", content)
         record = read_record(root)

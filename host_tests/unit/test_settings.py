@@ -39,7 +39,7 @@ def test_without_a_file_all_are_the_defaults():
 
 def test_file_that_cannot_be_used_is_refused_without_showing_values_and_nothing_is_sent_anywhere():
     device = a_device()
-    for content in (b"", b"{", b"[]", b"null", b"\xff"):
+    for content in (b"", b"{", b"[]", b"null", b"\xff", b"[" * 8000):
         write(device, content)
         raises(PermanentError, "no_config", load_settings, device)
         assert device.settings.server == "", content
