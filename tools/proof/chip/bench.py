@@ -33,6 +33,7 @@ _SETTINGS = {
     "start_spread_s": 0,
     "report_interval_s": 5,
     "check_interval_s": 20,
+    "led_pin": 2,
     "chip_temperature_property": "temperature",
 }
 _SPENT = ("load:", "clk_drv:", "mode:", "configsip:", "entry ")
