@@ -117,7 +117,7 @@ def _package(options: argparse.Namespace) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m tools.deploy", description=__doc__)
+    parser = _Parser(prog="thermometer", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, run in (("deploy", _deploy), ("status", _status), ("console", _console)):
         command = commands.add_parser(name, help=run.__doc__)
