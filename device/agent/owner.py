@@ -9,7 +9,7 @@ import json
 import os
 
 from .errors import RetryableError
-from .files import read_text, replace_text
+from .files import read_text, remove, replace_text
 
 SET_UP = "set up"
 FORGET = "forget"
@@ -77,10 +77,7 @@ def take_wish(device) -> bool:
         return False
     if wish == FORGET:
         for name in ("owner.json", "owner.json.new"):
-            try:
-                os.remove(device.root + name)
-            except OSError:  # there is none
-                pass
+            remove(device.root + name)
         device.record.save(thing_id=None, api_key=None, renamed=False, confirmed=False)
         device.console.say("the owner is forgotten")
     os.remove(device.root + "setup.txt")

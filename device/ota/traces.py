@@ -1,8 +1,6 @@
 """What boot.py has left on flash for the agent."""
 
-import os
-
-from agent.files import read_text, replace_text
+from agent.files import read_text, remove, replace_text
 from agent.record import ARMED, Running
 
 from .reconcile import give_up
@@ -13,11 +11,6 @@ def heed(device, slots: Slots, running: Running) -> None:
     """Bring the record in line with the traces: of trials that boot.py has seen, and of a release that it has left."""
     _heed_trial(device, slots)
     _heed_left(device, running)
-
-
-def forget_trial(device) -> None:
-    """Remove the trace of an earlier trial, after otadata has been told of the next one, which may have its number."""
-    _remove(device, "trial.txt")
 
 
 def _heed_trial(device, slots: Slots) -> None:
@@ -52,7 +45,7 @@ def _heed_left(device, running: Running) -> None:
             previous_image=None,
         )
     if left:
-        _remove(device, "left.txt")
+        remove(device.root + "left.txt")
 
 
 def _trace(device, name: str) -> str:
@@ -60,10 +53,3 @@ def _trace(device, name: str) -> str:
         return read_text(device.root + name)
     except (OSError, ValueError):
         return ""
-
-
-def _remove(device, name: str) -> None:
-    try:
-        os.remove(device.root + name)
-    except OSError:  # there is none; or flash fails, and it will be removed next time
-        pass

@@ -5,7 +5,6 @@ What the page and the cable have in common is the portal: they leave a wish ther
 
 import time
 
-from agent.files import serial_number
 from agent.owner import Owner
 from agent.runner import run
 from board import access_point
@@ -30,7 +29,7 @@ class Portal:
 
     def __init__(self, device) -> None:
         self.device = device
-        self.serial = serial_number(device.root)
+        self.serial = run("agent.serial_number", "read_serial_number", device.root)
         self.network = f"{device.settings.product}-{self.serial[-_SERIAL_END_CHARS:]}"
         self.found: list = []
         self.choice = Owner(b"", "", device.settings.thing_name)

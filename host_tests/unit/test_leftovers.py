@@ -3,7 +3,6 @@
 import os
 
 from agent.errors import RetryableError
-from ota.traces import forget_trial
 
 from host_tests.fakes.firmware import RangeServer
 from host_tests.unit.expect import raises
@@ -132,7 +131,3 @@ def test_trial_that_never_started_is_not_held_against_the_release_after_it():
     cut_before_otadata(board, V3)
     board.start()
     assert not board.has_given_up(V3)
-
-
-def test_trace_that_is_not_there_is_forgotten_without_a_word():
-    forget_trial(Bench().device)

@@ -5,7 +5,8 @@ import os
 
 from agent.device import Device
 from agent.errors import PermanentError, RetryableError
-from agent.settings import load_settings, table
+from agent.settings import table
+from agent.settings_reader import load_settings
 
 from host_tests.fakes.device import FakeBoard, FakeConsole
 from host_tests.unit.expect import raises
