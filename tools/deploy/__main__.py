@@ -132,7 +132,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         if name == "deploy":
             command.add_argument("--tool", choices=TOOLS, default="mpremote")
             command.add_argument("--source", action="store_true", help="the agent as .py files")
-            command.add_argument("--force", action="store_true", help="onto a board without two OTA slots as well")
+            command.add_argument(
+                "--force",
+                action="store_true",
+                help="onto a board without two OTA slots as well, and in place of the old agent where both do not fit",
+            )
             command.add_argument("--no-reset", dest="reset", action="store_false", help="do not start the thermometer")
     commands.add_parser("package", help=_package.__doc__).set_defaults(run=_package)
     return parser.parse_args(arguments)

@@ -151,7 +151,7 @@ def add_connection(
 
 def add_password_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Give the parser the option that says where the vendor's password is, for `open_vendor`."""
-    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
+    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, otherwise {password_file(_DATA)})"
     parser.add_argument("--password-file", type=Path, metavar="FILE", default=default, help=what)
 
 
