@@ -335,7 +335,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="the product that the devices are (default: %(default)s)",
     )
     parser.add_argument(
-        "--floor", type=int, default=0, help="no release below it is ever installed once this has proven itself"
+        "--floor", type=_floor, default=0, help="no release below it is ever installed once this has proven itself"
     )
     parser.add_argument(
         "--keys", type=_file, nargs="+", default=[], metavar="PEM", help="whose signatures devices take from then on"
@@ -366,6 +366,12 @@ def _file(text: str) -> Path:
     if not file_name(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: no such file")
     return Path(text)
+
+
+def _floor(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no release's number (FLOOR=…)")
+    return int(text)
 
 
 def _new_server(text: str) -> str:

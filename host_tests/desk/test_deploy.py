@@ -228,7 +228,7 @@ def test_a_micropython_without_a_compiler_gets_source(tmp_path, capsys, monkeypa
         ("gopher://127.0.0.1:1", "no such kind of port"),
         ("socket://127.0.0.1:1", "cannot be reached"),
         ("id:0000-no-such-board", "no board with the USB serial number"),
-        (os.devnull, "cannot be opened as a serial port"),
+        (os.devnull, "/dev/null is no serial port"),
     ],
 )
 @pytest.mark.parametrize("tool", ["mpremote", "ampy"])

@@ -624,6 +624,6 @@ def test_files_in_another_encoding_are_refused_with_that_reason(make, tmp_path, 
     path.write_bytes(trustme.CA().cert_pem.bytes().decode().encode("utf-16"))
     refused(make(server="https://api.test", ca=path), 1, "holds no certificate: it is text in UTF-16")
     path.write_bytes((keys / "key.pem").read_text().encode("utf-16"))
-    refused(make(signing_key=path), 1, "holds no key in PEM form: it is text in UTF-16")
+    refused(make(signing_key=path), 1, f"factory: {path} holds no key in PEM form: it is text in UTF-16")
     path.write_bytes('{"thing_name": "Küche"}'.encode("latin-1"))
     refused(make(config=path), 1, "byte 18 is no UTF-8")

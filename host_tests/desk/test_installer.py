@@ -41,7 +41,7 @@ def web_tools(tmp_path):
 
 def test_page_flashes_the_whole_image_and_asks_for_the_wifi_then(image, web_tools, tmp_path):
     out = tmp_path / "page"
-    installer.make(image, out, web_tools)
+    installer.make(image, out, lambda: web_tools)
     manifest = json.loads((out / "manifest.json").read_text())
     (build,) = manifest["builds"]
     (part,) = build["parts"]
@@ -54,12 +54,13 @@ def test_page_flashes_the_whole_image_and_asks_for_the_wifi_then(image, web_tool
     assert password not in (out / "index.html").read_text() + (out / "manifest.json").read_text()
 
 
-def test_what_is_no_factory_image_is_one_sentence(tmp_path, capsys, web_tools, monkeypatch):
-    monkeypatch.setattr(installer, "web_tools", lambda: web_tools)
+def test_what_is_no_factory_image_is_one_sentence_and_fetches_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(installer, "web_tools", lambda: pytest.fail("npm was asked"))
     other = tmp_path / "other.bin"
     other.write_bytes(b"\xe9" * 5000)
     assert installer.main(["--image", str(other), "--out", str(tmp_path / "page")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    said = capsys.readouterr().err
+    assert f"{other} is no image of make factory" in said and said.count("\n") == 1
     for wrong in (["--image", "", "--out", "x"], ["--image", str(other), "--out", str(other)], ["--out", "x"]):
         with pytest.raises(SystemExit) as ended:
             installer.main(wrong)
@@ -77,7 +78,7 @@ def test_without_npm_it_says_what_to_install(tmp_path, capsys, image, monkeypatc
 def test_page_works_in_a_browser(image, tmp_path):
     postgres.require("chromium", CHROMIUM.exists())
     out = tmp_path / "page"
-    installer.make(image, out, WEB_TOOLS)
+    installer.make(image, out, lambda: WEB_TOOLS)
     complaints = []
     with served(out) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

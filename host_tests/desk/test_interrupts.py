@@ -140,12 +140,14 @@ def test_console_at_a_port_in_use(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"precious notes"])
-def test_console_of_a_file_that_is_no_flash(capsys, tmp_path, content):
+@pytest.mark.parametrize("board", (repl, twin))
+def test_board_of_a_file_that_is_no_flash(capsys, tmp_path, content, board):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    assert repl.main([f"--flash={path}"]) == 2
+    others = ["--serial=A1", "--server=http://127.0.0.1:1"] if board is twin else []
+    assert board.main([*others, f"--flash={path}"]) == 2
     one_line(capsys.readouterr().err, "notes.txt is no flash image of 4MB, 8MB, 16MB")
-    assert path.read_bytes() == content
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("main", [twin.main, repl.main])

@@ -259,6 +259,7 @@ def test_wrong_arguments_are_one_line_and_status_2(running, run, keys, monkeypat
     refused(run(sign_command="true"), 2, "SIGNING_KEY=…")
     refused(run(sign_command="'", signing_key=keys / "one.pub.pem"), 2, "SIGN_COMMAND")
     refused(run(server="here"), 2, "no address")
+    refused(run(floor="two"), 2, "'two' is no release's number (FLOOR=…)")
     refused(run(new_server="http://192.168.1.2:99999"), 2, "they go from 1 to 65535")
     refused(run(new_server="http://localhost:8080"), 2, "is every board for itself")
     monkeypatch.setenv("GADGETKEEPER_PASSWORD", "guess")

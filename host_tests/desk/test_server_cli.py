@@ -274,3 +274,9 @@ def test_password_of_ones_own(tmp_path, capsys):
         assert main(["template", "list", *options]) == 0
     assert capsys.readouterr()[1] == ""
     assert not (tmp_path / "data" / "vendor-password").exists()
+
+
+def test_password_that_is_nowhere_is_said_with_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GADGETKEEPER_PASSWORD", raising=False)
+    assert_refused((main(["thing", "list"]), *capsys.readouterr()), 2, "No such file", "make server", "PASSWORD_FILE=…")

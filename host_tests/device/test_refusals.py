@@ -301,7 +301,6 @@ def forever(piece: bytes):
 STALL = "stall"
 CUT = LONG[:20000]
 LENGTH = f"Content-Length: {len(LONG)}"
-REST = "Content-Range: bytes {0}-{1}/{2}"
 
 
 def rest(start: int) -> list:

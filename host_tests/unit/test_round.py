@@ -11,8 +11,6 @@ from host_tests.fakes.device import FakeBoard, FakeConsole, fake_device
 from tools.proof import scratch
 from tools.twin import hardware
 
-WEEK_S = 7 * 86400
-
 
 def wait_after(error, failures=0, on_trial=False, reactivating=False):
     """How a round ends that fails with `error`: failures, and seconds until the next one."""

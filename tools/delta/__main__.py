@@ -5,7 +5,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from tools.arguments import count
+from tools.arguments import count, failed
 from tools.delta import NOTHING_SAVED, PatchError
 from tools.delta.maker import apply_patch, make_patch, read_header
 
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except (PatchError, OSError) as error:
-        return _failed(error, 1)
+        return failed("delta", error, 1)
 
 
 def _make(options: argparse.Namespace) -> int:
@@ -26,7 +26,8 @@ def _make(options: argparse.Namespace) -> int:
     below_bytes = options.below or len(image)
     patch = make_patch(base, image, below_bytes)
     if patch is None:
-        return _failed(f"a patch for {options.image} is no smaller than {below_bytes:,} bytes", NOTHING_SAVED)
+        problem = f"a patch for {options.image} is no smaller than {below_bytes:,} bytes"
+        return failed("delta", problem, NOTHING_SAVED)
     options.out.write_bytes(patch)
     print(f"{options.out}: {len(patch):,} bytes, {len(patch) / len(image):.2%} of {options.image}")
     return 0
@@ -52,11 +53,6 @@ def _apply(options: argparse.Namespace) -> int:
     options.out.write_bytes(image)
     print(f"{options.out}: {len(image):,} bytes")
     return 0
-
-
-def _failed(why: object, status: int) -> int:
-    print(f"delta: {why}", file=sys.stderr)
-    return status
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

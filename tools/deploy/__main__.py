@@ -117,7 +117,7 @@ def _package(options: argparse.Namespace) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m tools.deploy", description=__doc__)
+    parser = _Parser(prog="thermometer", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, run in (("deploy", _deploy), ("status", _status), ("console", _console)):
         command = commands.add_parser(name, help=run.__doc__)
@@ -132,7 +132,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         if name == "deploy":
             command.add_argument("--tool", choices=TOOLS, default="mpremote")
             command.add_argument("--source", action="store_true", help="the agent as .py files")
-            command.add_argument("--force", action="store_true", help="onto a board without two OTA slots as well")
+            command.add_argument(
+                "--force",
+                action="store_true",
+                help="onto a board without two OTA slots as well, and in place of the old agent where both do not fit",
+            )
             command.add_argument("--no-reset", dest="reset", action="store_false", help="do not start the thermometer")
     commands.add_parser("package", help=_package.__doc__).set_defaults(run=_package)
     return parser.parse_args(arguments)

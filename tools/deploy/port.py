@@ -56,6 +56,8 @@ def refusal(device: str, error: Exception) -> str:
         return f"{device} is in use by another program: close it there (a console, an IDE), then try again"
     if number == errno.ENOENT or "FileNotFoundError" in text:
         return f"there is no port {device}: is the board connected?{_others()}"
+    if "Inappropriate ioctl" in text:
+        return f"{device} is no serial port{_others()}"
     if "://" in device:
         return f"{device} cannot be reached ({_last(text)}): is the board's console served there?"
     return f"{device} cannot be opened as a serial port ({_last(text)}){_others()}"

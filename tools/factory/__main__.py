@@ -184,7 +184,9 @@ def _parser() -> Parser:
     making = commands.add_parser("factory", parents=[common], help="make one thermometer's flash image")
     making.add_argument("--serial", type=_checked(settings.check_serial, "SERIAL"), required=True)
     making.add_argument("--out", type=_output, required=True)
-    making.add_argument("--no-check", dest="check", action="store_false", help="do not ask the server for VERSION_ID")
+    making.add_argument(
+        "--no-check", dest="check", action="store_false", help="do not ask the server whether it has that version"
+    )
     making.set_defaults(run=image)
 
     recording = Parser(add_help=False)

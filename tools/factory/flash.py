@@ -125,6 +125,8 @@ def _errors(port: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         if any(word in text for word in _BUSY):
             raise FactoryError(f"{port} is in use by another program: close its console or monitor") from error
+        if "Inappropriate ioctl" in text:
+            raise FactoryError(f"{port} is no serial port") from error
         if "Could not open" in text:
             reason = _REASON.search(text)
             raise FactoryError(f"{port} cannot be opened: {reason[1] if reason else text}") from error

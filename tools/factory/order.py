@@ -81,11 +81,14 @@ def make_order(
         )
     try:
         digest = espressif.key_digest(signing_key) if signing_key else None
+    except espressif.ImageError as error:
+        raise FactoryError(str(error)) from error
+    try:
         base = settings.read_config(config) if config else {}
         merged = settings.make_config(server, wifi, base, ca is not None, digest)
         contents = release.Contents(number, merged["product"])
         parts = replace(parts, app=release.make_release(parts.app, contents))
-    except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
+    except (agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
     if len(parts.app) > slot.size:
         raise FactoryError(

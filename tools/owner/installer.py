@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tools import factory, release
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the page. 0: done, 1: it failed, 2: wrong arguments; both with one line on standard error."""
     options = _parse(arguments)
     try:
-        make(options.image, options.out, web_tools())
+        make(options.image, options.out, web_tools)
     except (InstallerError, factory.FactoryError, OSError) as error:
         return failed("installer", error, 1)
     print(f"the page is in {options.out}; it holds the board's secrets, as {options.image} does")
@@ -63,16 +64,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def make(image: Path, out: Path, tools: Path) -> None:
-    """Write the page for this factory image into the folder `out`, with ESP Web Tools from the folder `tools`.
-    InstallerError or FactoryError when the image is none."""
+def make(image: Path, out: Path, tools: Callable[[], Path]) -> None:
+    """Write the page for this factory image into the folder `out`, with ESP Web Tools from the folder that `tools`
+    gives, asked once the image is known to be one. InstallerError when it is none, or there are no tools."""
     content = image.read_bytes()
-    files = factory.read_files(content)
-    ota_0 = next(part.address for part in factory.layout(len(content)) if part.label == "ota_0")
     try:
+        files = factory.read_files(content)
+        ota_0 = next(part.address for part in factory.layout(len(content)) if part.label == "ota_0")
         serial = files["/serial.txt"].decode().strip()
         found = release.read_release(content[ota_0:], str(image))
-    except (KeyError, ValueError, release.ReleaseError) as error:
+    except (factory.FactoryError, KeyError, ValueError, release.ReleaseError) as error:
         raise InstallerError(f"{image} is no image of make factory ({error})") from error
     manifest = {
         "name": f"{found.product} {serial}",
@@ -81,8 +82,9 @@ def make(image: Path, out: Path, tools: Path) -> None:
         "new_install_improv_wait_time": _IMPROV_WAIT_S,
         "builds": [{"chipFamily": "ESP32", "parts": [{"path": _IMAGE, "offset": 0}]}],
     }
+    folder = tools()
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(tools, out / "esp-web-tools", dirs_exist_ok=True)
+    shutil.copytree(folder, out / "esp-web-tools", dirs_exist_ok=True)
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     (out / "index.html").write_text(_PAGE.format(title=html.escape(f"{found.product} {serial}")))
     target = out / _IMAGE

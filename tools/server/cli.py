@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
+from tools.arguments import why
+
 from . import commands, plan
 from .client import Vendor, VendorError
 from .commands import UsageError
@@ -149,7 +151,7 @@ def add_connection(
 
 def add_password_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Give the parser the option that says where the vendor's password is, for `open_vendor`."""
-    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, else {password_file(_DATA)})"
+    what = f"holds the vendor's password (default: {PASSWORD_VARIABLE}, otherwise {password_file(_DATA)})"
     parser.add_argument("--password-file", type=Path, metavar="FILE", default=default, help=what)
 
 
@@ -162,8 +164,10 @@ def open_vendor(options: argparse.Namespace, verify: ssl.SSLContext | bool | Non
         try:
             password = read_password(password_file(_DATA))
         except OSError as error:
-            hint = f"the vendor's password is needed: give --password-file or set {PASSWORD_VARIABLE}"
-            raise UsageError(f"{hint} ({error})") from error
+            raise UsageError(
+                f"the vendor's password is needed ({why(error)}): the server of this folder writes it there, make "
+                f"server; for another one name the file, --password-file or PASSWORD_FILE=…, or set {PASSWORD_VARIABLE}"
+            ) from error
     return Vendor(options.server, password, options.ca if verify is None else verify)
 
 
@@ -321,7 +325,7 @@ def _given_password(options: argparse.Namespace) -> tuple[str | None, str | Path
         try:
             return read_password(options.password_file), options.password_file
         except OSError as error:
-            raise UsageError(f"--password-file: {error}") from error
+            raise UsageError(f"--password-file: {why(error)}") from error
     return os.environ.get(PASSWORD_VARIABLE) or None, PASSWORD_VARIABLE
 
 

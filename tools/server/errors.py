@@ -130,7 +130,8 @@ def storage_error(error: BaseException) -> ApiError | None:
 def describe(problems: Sequence) -> str:
     """The first of a validator's problems as one sentence: where, and what is wrong."""
     where = ".".join(str(part) for part in problems[0]["loc"])
-    return printable(f"{where}: {problems[0]['msg']}" if where else problems[0]["msg"])
+    what = problems[0]["msg"].removeprefix("Value error, ")  # of our own checks
+    return printable(f"{where}: {what}" if where else what)
 
 
 def printable(text: str) -> str:

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tools.arguments import why
+
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
@@ -193,7 +195,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ServingError(f"cannot listen on {host} port {port}: {error}") from error
+        reason = why(error) if isinstance(error, OSError) else error
+        raise ServingError(f"cannot listen on {host} port {port}: {reason}") from error
     with listener:
         # Inherited by every connection. Without it an answer's body waits 40 ms for the acknowledgment of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

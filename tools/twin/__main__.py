@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a twin. 0: it came in step, 1: it did not, 2: it could not be powered on; the last two with one line."""
     options = _parse(arguments)
     try:
+        check_size(options.flash)
         with for_itself(options.flash):
             return _run(options)
     except (TwinError, InUseError, factory.FactoryError, firmware.FirmwareError, OSError) as error:
@@ -69,6 +70,13 @@ def _run(options: argparse.Namespace) -> int:
         "ended": "main.py ended",
     }
     return failed("twin", f"not in step: {reasons[result.reason]}", 1)
+
+
+def check_size(flash: Path) -> None:
+    """TwinError when there is a file already that is no flash: nothing is then put beside it."""
+    if flash.exists() and flash.stat().st_size not in factory.FLASH_SIZES.values():
+        sizes = ", ".join(factory.FLASH_SIZES)
+        raise TwinError(f"{flash} is no flash image of {sizes}: name another file, or remove it")
 
 
 def for_itself(flash: Path):
@@ -151,9 +159,6 @@ def _settings(files: dict[str, bytes]) -> dict:
 
 
 def _check_serial(twin: Twin, serial: str) -> None:
-    if twin.flash_path.stat().st_size not in factory.FLASH_SIZES.values():
-        sizes = ", ".join(factory.FLASH_SIZES)
-        raise TwinError(f"{twin.flash_path} is no flash image of {sizes}: name another file, or remove it")
     try:
         found = twin.files().get("/serial.txt", b"").decode(errors="replace").strip()
     except Exception as error:

@@ -24,7 +24,7 @@ def run(agent, duration_s: int) -> None:
                 agent.console.say(f"{celsius} C, relay {'on' if is_on else 'off'}: reported")
                 told = is_on
             except Exception as error:  # the next look tries again; what can be sent later is kept
-                agent.console.say(f"not reported: {error}")
+                agent.console.say(f"not reported [{getattr(error, 'code', error)}]")
         agent.wait(_LOOK_S * 1000)  # feeds the watchdog
         duration_s -= _LOOK_S
 

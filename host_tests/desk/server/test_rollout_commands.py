@@ -68,6 +68,11 @@ def test_plan_that_cannot_be_read_is_one_line_and_nothing_starts(cli, field, arg
     assert field.server.vendor.rollouts() == []
 
 
+def test_plan_that_the_server_refuses_is_told_without_the_validators_words(cli):
+    status, _, err = cli("rollout", "start", "Thermometer", "2", "--stages", "0%:1d,100%:1d")
+    assert (status, err) == (1, "server: a stage of 0 % is the canaries' own, and there are none\n")
+
+
 def test_rollout_that_is_not_there_is_one_line(cli, field):
     status, _, err = cli("rollout", "show", "Thermometer")
     assert (status, err) == (1, "server: Thermometer has no rollout yet\n")

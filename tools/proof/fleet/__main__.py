@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tools.arguments import count
 from tools.proof.fleet import picture
 from tools.proof.fleet.simulation import Fleet, Outcome, Server
 from tools.twin.paths import ROOT
@@ -125,19 +126,17 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse() -> argparse.Namespace:
     parser = _Parser(prog="python -m tools.proof.fleet", description=__doc__)
-    parser.add_argument("--n", type=int, default=1000, metavar="N", help="thermometers (1000)")
+    parser.add_argument("--n", type=count, default=1000, metavar="N", help="thermometers (1000)")
     parser.add_argument("--seed", type=int, default=1, help="of the agents' random numbers (1)")
-    parser.add_argument("--capacity", type=int, metavar="N", help="requests per second the server can take (N / 20)")
+    parser.add_argument("--capacity", type=count, metavar="N", help="requests per second the server can take (N / 20)")
     parser.add_argument("--day", type=int, default=50, metavar="N", help="thermometers without a server for a day (50)")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the requests over time")
     parser.add_argument("--device", type=Path, default=ROOT / "device", help="the agent's files")
     options = parser.parse_args()
-    if not 1 <= options.n <= _DEVICES_MAX:
-        parser.error(f"--n {options.n} is not within 1 and {_DEVICES_MAX}")
+    if options.n > _DEVICES_MAX:
+        parser.error(f"--n {options.n} is more than {_DEVICES_MAX}")
     if not 0 <= options.day <= _DEVICES_MAX:
         parser.error(f"--day {options.day} is not within 0 and {_DEVICES_MAX}")
-    if options.capacity is not None and options.capacity < 1:
-        parser.error(f"--capacity {options.capacity} is not at least 1")
     if not (options.device / "main.py").is_file():
         parser.error(f"--device {options.device} holds no main.py")
     return options

@@ -3,6 +3,7 @@
 A mutant is caught by the power-cut sweep or by the logic tests. One that survives both is a missing test.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ _ROOMS = ("device/agent/", "device/gadgetkeeper/", "device/ota/")
 
 
 def main() -> int:
+    """Make every mistake. 0: each was noticed, 1: one was not, 2: wrong arguments, or a mistake has lost its place."""
+    argparse.ArgumentParser(prog="python -m tools.proof.mutants", description=__doc__).parse_args()
     try:
         for mutant in MUTANTS:
             mutant.make((ROOT / mutant.file).read_text())
