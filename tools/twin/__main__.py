@@ -19,11 +19,11 @@ _AROUND = {
     "neighbour": {"password": "not-your-password", "signal": -85},
 }
 _OWNER_S = 3600
-_DONE = re.compile(r"^in step with version .*^\S+ C[^\n]* reported\n", re.MULTILINE | re.DOTALL)
+_DONE = re.compile(r"^in step with version .*^[^\n]+ reported\n", re.MULTILINE | re.DOTALL)
 
 
 def is_done(console: str) -> bool:
-    """True once the console shows a thermometer that is in step and has reported a temperature."""
+    """True once the console shows a product that is in step and has reported a temperature, or what it is for."""
     return _DONE.search(console) is not None
 
 
