@@ -110,7 +110,7 @@ def pem(key) -> bytes:
 
 @pytest.mark.parametrize(
     "size, flash_bytes, slot_bytes, nibble",
-    [("4MB", 4 << 20, 0x1C0000, 2), ("8MB", 8 << 20, 0x270000, 3), ("16MB", 16 << 20, 0x270000, 4)],
+    [("4MB", 4 << 20, 0x1D0000, 2), ("8MB", 8 << 20, 0x270000, 3), ("16MB", 16 << 20, 0x270000, 4)],
 )
 def test_every_part_is_read_by_the_tools_of_others(make, size, flash_bytes, slot_bytes, nibble):
     image = made(make, flash_size=size)
@@ -233,8 +233,8 @@ def test_summary_says_what_lies_where_and_keeps_the_password(make):
     status, output, errors = make()
     assert (status, errors) == (0, "")
     size_bytes = len(release_on("1.27.0", 1))
-    assert re.search(rf"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
-    assert re.search(r"0x390000 +0x70000 +vfs +littlefs, \d+ files .* \d+ % ", output)
+    assert re.search(rf"0x10000 +0x1d0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
+    assert re.search(r"0x3b0000 +0x50000 +vfs +littlefs, \d+ files .* \d+ % ", output)
     assert SERIAL in output and WIFI in output and PASSWORD not in output
     assert make.out.stat().st_mode & 0o077 == 0, "the image holds a password"
 
@@ -281,8 +281,8 @@ def test_image_for_another_chip(make):
 
 def test_image_that_does_not_fit(make, tmp_path):
     path = tmp_path / "big.bin"
-    path.write_bytes(COMBINED.read_bytes() + bytes(200_000))
-    refused(make(firmware=path), 1, "the app is 1898016 bytes long, a slot of a 4MB flash only 1835008")
+    path.write_bytes(COMBINED.read_bytes() + bytes(300_000))
+    refused(make(firmware=path), 1, "the app is 1998016 bytes long, a slot of a 4MB flash only 1900544")
     assert make(firmware=path, flash_size="8MB")[0] == 0
 
 
@@ -608,7 +608,13 @@ def test_certificates_and_keys_as_editors_leave_them(make, tmp_path, keys, edit)
         assert factory.read_files(image)["/ca.pem"].decode() == ca * 2
     app = release_on("1.27.0", 1)
     signed = espressif.sign(app, tmp_path / "key.pem")
-    ondevice.check_firmware(signed, bytes(40), 0x1C0000, [espressif.key_digest(keys / "key.pem")], "Thermometer")
+    ondevice.check_firmware(
+        signed,
+        bytes(40),
+        factory.place("ota_1", factory.LAYOUT).size,
+        [espressif.key_digest(keys / "key.pem")],
+        "Thermometer",
+    )
 
 
 @pytest.mark.parametrize("edit", [EDITED["byte order mark"], EDITED["CRLF"]], ids=["byte order mark", "CRLF"])

@@ -7,7 +7,7 @@ from tools import agent, espressif, release
 from tools.factory import personal, settings
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
-from tools.factory.layout import FLASH_SIZES, layout
+from tools.factory.layout import FLASH_SIZES, layout, place
 from tools.factory.personal import Secrets
 
 SPARE_BYTES = 16 * 1024
@@ -74,7 +74,7 @@ def make_order(
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
-    slot = next(partition for partition in layout(flash_bytes) if partition.label == "ota_0")
+    slot = place("ota_0", layout(flash_bytes))
     if len(parts.app) > slot.size:
         raise FactoryError(
             f"{firmware}: the app is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
@@ -101,7 +101,7 @@ def make_order(
     if version_id:
         files |= settings.state_file(version_id, parts.fingerprint)
     order = Order(parts, merged, files, flash_bytes, notes)
-    vfs = next(partition for partition in layout(flash_bytes) if partition.label == "vfs")
+    vfs = place("vfs", layout(flash_bytes))
     free_bytes = vfs.size - used_bytes(
         order.image("A" * 64, personal.new_secrets())[vfs.address : vfs.address + vfs.size]
     )

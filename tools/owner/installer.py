@@ -68,7 +68,7 @@ def make(image: Path, out: Path, tools: Path) -> None:
     InstallerError or FactoryError when the image is none."""
     content = image.read_bytes()
     files = factory.read_files(content)
-    ota_0 = next(part.address for part in factory.layout(len(content)) if part.label == "ota_0")
+    ota_0 = factory.place("ota_0", factory.read_table(content)).address
     try:
         serial = files["/serial.txt"].decode().strip()
         found = release.read_release(content[ota_0:], str(image))

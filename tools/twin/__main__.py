@@ -137,7 +137,7 @@ def _password(point: str | dict) -> str:
 
 def _is_compiled(image: bytes) -> bool:
     """True when the release in the image's first slot is bytecode."""
-    address = next(part.address for part in factory.layout(len(image)) if part.label == "ota_0")
+    address = factory.place("ota_0", factory.read_table(image)).address
     try:
         found = release.read_release(image[address:], "ota_0")
     except release.ReleaseError:
