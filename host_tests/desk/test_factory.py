@@ -29,6 +29,14 @@ COMBINED = firmware.combined_image("1.27.0")
 S3 = firmware.combined_image("1.27.0-esp32s3")
 PASSWORD = "not to be seen"
 WIFI = "Zu Hause € 😀"
+RELAY = factory.ROOT / "docs" / "examples" / "relay"
+BAD_PRODUCT_CODE = [
+    ("lamp.txt", "", "lamp holds no lamp.py, the module that the agent calls"),
+    ("lamp.py", "def run(:\n", "lamp.py cannot be compiled"),
+    ("main.py", "", "the agent has a main.py of its own: rename yours"),
+    ("manifest.json", "{}", "the agent has a manifest.json of its own"),
+    ("urequests.py", "", "the agent has a urequests.py of its own"),
+]
 
 
 @functools.cache
@@ -291,6 +299,16 @@ def test_flash_of_the_wrong_size(make, size, told):
     refused(make(flash_size=size), 1, told)
 
 
+@pytest.mark.parametrize("name, code, told", BAD_PRODUCT_CODE)
+def test_product_code_that_no_board_could_run(make, tmp_path, name, code, told):
+    (tmp_path / "lamp").mkdir()
+    if name != "lamp.txt":
+        (tmp_path / "lamp" / "lamp.py").touch()
+    (tmp_path / "lamp" / name).write_text(code)
+    refused(make(app=tmp_path / "lamp"), 1, told)
+    assert not make.out.exists()
+
+
 def test_damaged_firmware(make, tmp_path):
     whole = COMBINED.read_bytes()
     path = tmp_path / "damaged.bin"
@@ -528,6 +546,23 @@ def test_device_that_leaves_the_factory_in_step_downloads_nothing(make, world, t
     twin, console = power_on(make, tmp_path)
     assert "[4/5] firmware 2 into ota_1" in console
     in_step(world, twin, "2")
+
+
+@pytest.mark.vm
+def test_board_leaves_the_factory_as_the_vendors_own_product(make, world, tmp_path):
+    """It was a thermometer until its first update, and its first boot measured what nobody had sold."""
+    world.set_target("1")
+    order = {"server": world.url, "version_id": world.versions["1"], "config": world.quick, "app": RELAY}
+    assert f"product code from {RELAY}\n" in make(**order)[1]
+    files = release.read_release(make.out.read_bytes()[0x10000:], "ota_0").files
+    assert "/relay.mpy" in files and "/thermometer.mpy" not in files
+    assert json.loads(files["/manifest.json"])["app"] == "relay"
+    twin = Twin(tmp_path / "flash.bin", "vm")
+    twin.world |= insert_image(make.out, twin)
+    result = twin.power_on(until=lambda console: "relay on: reported" in console)
+    assert result.reason == "until" and result.boots == 1, result.console
+    assert "[5/5] version 1 confirmed" in result.console and " C reported" not in result.console
+    assert world.vendor.thing(SERIAL)["properties"]["relay"] is True
 
 
 @pytest.mark.vm

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from host_tests.desk.test_factory import BAD_PRODUCT_CODE
 from tools import espressif, factory, firmware, ondevice, publish, release, server
 from tools.twin.image import bundle_files, make_image
 
@@ -245,6 +246,17 @@ def test_answer_that_was_lost_does_not_publish_twice(running, run, monkeypatch, 
 def test_what_a_device_would_refuse_is_not_published(running, run, content, told):
     content = content if isinstance(content, bytes) else content.read_bytes()
     refused(run(content=content), 1, told)
+    assert versions(running) == []
+
+
+@pytest.mark.parametrize("name, code, told", BAD_PRODUCT_CODE)
+def test_product_code_that_no_board_could_run(running, run, tmp_path, name, code, told):
+    folder = tmp_path / "lamp"
+    folder.mkdir()
+    if name != "lamp.txt":
+        (folder / "lamp.py").touch()
+    (folder / name).write_text(code)
+    refused(run(content=firmware.combined_image("1.27.0").read_bytes(), app=folder), 1, told)
     assert versions(running) == []
 
 

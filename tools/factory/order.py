@@ -23,6 +23,8 @@ class Order:
     files: dict[str, bytes]
     flash_bytes: int
     notes: list[str] = field(default_factory=list)
+    app: Path | None = None
+    """Folder with the product's code, in place of the thermometer's."""
 
     @property
     def product(self) -> str:
@@ -62,9 +64,10 @@ def make_order(
     flash_size: str = "4MB",
     number: int = 1,
     allow_localhost: bool = False,
+    app: Path | None = None,
 ) -> Order:
-    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
-    that cannot be; nothing has been written then."""
+    """Read and check all of it; the boards leave with the release of this `number`, of the product code in the folder
+    `app` (default: the thermometer). FactoryError for the first thing that cannot be; nothing has been written then."""
     if not allow_localhost:
         settings.check_reachable(server)
     if server.startswith("https://") and not ca:
@@ -83,8 +86,10 @@ def make_order(
         digest = espressif.key_digest(signing_key) if signing_key else None
         base = settings.read_config(config) if config else {}
         merged = settings.make_config(server, wifi, base, ca is not None, digest)
-        contents = release.Contents(number, merged["product"])
+        contents = release.Contents(number, merged["product"], app=app)
         parts = replace(parts, app=release.make_release(parts.app, contents))
+    except release.ProductCodeError as error:
+        raise FactoryError(str(error)) from error
     except (espressif.ImageError, agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
     if len(parts.app) > slot.size:
@@ -100,7 +105,7 @@ def make_order(
         raise FactoryError(f"{config} names certificates on the board ({base['ca']}), but gives none: CA=….pem")
     if version_id:
         files |= settings.state_file(version_id, parts.fingerprint)
-    order = Order(parts, merged, files, flash_bytes, notes)
+    order = Order(parts, merged, files, flash_bytes, notes, app)
     vfs = place("vfs", layout(flash_bytes))
     free_bytes = vfs.size - used_bytes(
         order.image("A" * 64, personal.new_secrets())[vfs.address : vfs.address + vfs.size]

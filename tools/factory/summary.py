@@ -70,6 +70,8 @@ def _lines(order: Order, serial: str, image: bytes) -> list[str]:
     lines = [f"serial number {serial}, server {config['server']}"]
     names = ", ".join(network[0] for network in config.get("wifi", []))
     lines[0] += f", WiFi {names or 'by its owner, through the setup network'}"
+    if order.app:
+        lines.append(f"product code from {order.app}")
     if config.get("signing_keys"):
         lines.append(
             f"takes only firmware signed with key {', '.join(key[:16] + '…' for key in config['signing_keys'])}"
