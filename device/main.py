@@ -14,7 +14,7 @@ def provision(device) -> "Next | None":
     uses_tls = device.settings.server.startswith("https")
 
     # 1. Look up serial number
-    serial = run("agent.files", "serial_number", device.root)
+    serial = run("agent.serial_number", "read_serial_number", device.root)
     console.step(1, "serial number {}", serial)
     running = run("ota.reconcile", "reconcile", device)
     if uses_tls:

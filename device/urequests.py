@@ -112,7 +112,7 @@ def _trusted(ca: str) -> str:
     from machine import RTC
 
     device = Device(None, None)
-    run("agent.settings", "load_settings", device)
+    run("agent.settings_reader", "load_settings", device)
     settings = device.settings.__dict__
     run("net.clock", "adjust", RTC(), max(settings["made_at"], settings["built_at"]), settings["ntp"])
     return ca or settings["ca"]

@@ -68,7 +68,9 @@ def check_config(config: bytes) -> None:
     """Read `config` as the device reads /config.json. Refused when it would not use it."""
     with TemporaryDirectory() as folder, _verdict():
         Path(folder, "config.json").write_bytes(config)
-        module("agent.settings").load_settings(module("agent.device").Device(None, None, f"{folder}/", f"{folder}/"))
+        module("agent.settings_reader").load_settings(
+            module("agent.device").Device(None, None, f"{folder}/", f"{folder}/")
+        )
 
 
 def settings() -> set[str]:

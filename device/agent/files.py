@@ -1,11 +1,8 @@
-"""Reading the small text files on the board's flash."""
+"""The small text files on the board's flash."""
 
 import os
 
 from micropython import const
-
-from .errors import PermanentError
-from .identifiers import is_id
 
 _FILE_MAX_BYTES = const(8192)
 
@@ -27,16 +24,9 @@ def replace_text(path: str, text: str) -> None:
     os.rename(path + ".new", path)
 
 
-def serial_number(root: str) -> str:
-    """Return the serial number in `serial.txt`. PermanentError when there is none, or it cannot be one."""
+def remove(path: str) -> None:
+    """Remove the file, if there is one."""
     try:
-        text = read_text(root + "serial.txt").strip()
-    except OSError:
-        text = ""
-    except ValueError:
-        text = "?"
-    if not text:
-        raise PermanentError("no_serial")
-    if not is_id(text):
-        raise PermanentError("bad_serial")
-    return text
+        os.remove(path)
+    except OSError:  # there is none; or flash fails, and the file is dealt with next time
+        pass

@@ -81,13 +81,15 @@ def send_kept(device) -> None:
     memory = device.board.recall()
     past_ms = _past_ms(device, memory)
     line, _, lines = memory[1:].partition(b"\n")
-    if not line:
-        return
-    time_text, property_id, text = line.decode().split(" ", 2)
-    age_ms = time.ticks_diff(time.ticks_add(time.ticks_ms(), past_ms), int(time_text))
+    try:
+        time_text, property_id, text = line.decode().split(" ", 2)
+        age_ms = time.ticks_diff(time.ticks_add(time.ticks_ms(), past_ms), int(time_text))
+        value = json.loads(text)
+    except ValueError:  # not this agent's: another release's, or what a sagging supply has left
+        age_ms = -1
     if age_ms >= 0:  # otherwise too old to be told
         try:
-            run(f"{device.backend}.things", "write_property", device, property_id, json.loads(text), age_ms // 1000)
+            run(f"{device.backend}.things", "write_property", device, property_id, value, age_ms // 1000)
         except AgentError as error:
             if not _is_refused(error):
                 raise
@@ -99,8 +101,8 @@ def _past_ms(device, memory: bytes) -> int:
     has left it."""
     schedule = device.schedule
     if schedule.past_ms is None:
-        last = memory[1:].rstrip().rpartition(b"\n")[2]
-        schedule.past_ms = int(last.partition(b" ")[0]) if last else 0
+        last = memory[1:].rstrip().rpartition(b"\n")[2].partition(b" ")[0]
+        schedule.past_ms = int(last) if last.isdigit() else 0
     return schedule.past_ms
 
 

@@ -9,7 +9,7 @@ import json
 import os
 
 from .errors import RetryableError
-from .files import read_text, replace_text
+from .files import read_text, remove, replace_text
 
 SET_UP = "set up"
 FORGET = "forget"
@@ -29,7 +29,7 @@ def read_owner(root: str) -> "Owner | None":
     try:
         members = json.loads(read_text(root + "owner.json"))
         owner = Owner(binascii.unhexlify(members["network"]), members["password"], members["name"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError):  # the latter two for deep nesting
         return None
     return owner if isinstance(owner.password, str) and isinstance(owner.name, str) else None
 
@@ -77,10 +77,7 @@ def take_wish(device) -> bool:
         return False
     if wish == FORGET:
         for name in ("owner.json", "owner.json.new"):
-            try:
-                os.remove(device.root + name)
-            except OSError:  # there is none
-                pass
+            remove(device.root + name)
         device.record.save(thing_id=None, api_key=None, renamed=False, confirmed=False)
         device.console.say("the owner is forgotten")
     os.remove(device.root + "setup.txt")

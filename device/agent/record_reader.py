@@ -19,7 +19,7 @@ def read_record(root: str) -> Record:
     record = Record(root)
     try:
         members = json.loads(read_text(root + "state.json"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
         return record
     if not isinstance(members, dict):
         return record

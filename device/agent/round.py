@@ -19,7 +19,7 @@ def prepare(device) -> bool:
     if not device.record.dirty:  # otherwise flash does not hold what we know
         device.record = run("agent.record_reader", "read_record", device.root)
     is_asked = not board.on_trial() and run("agent.owner", "take_wish", device)
-    run("agent.settings", "load_settings", device)
+    run("agent.settings_reader", "load_settings", device)
     board.use_pins(settings.button_pin, settings.led_pin)
     can_set_up = not board.on_trial() and len(settings.setup_password) >= _PASSWORD_LEAST_CHARS
     if can_set_up and (is_asked or not settings.wifi):

@@ -27,7 +27,8 @@ def check_and_arm(update, size_bytes: "int | None") -> None:
         run("ota.slots", "arm", update.device.board.Partition, update.slot)
     except AgentError as error:
         update.refuse(error)
-    run("ota.traces", "forget_trial", update.device)
+    # The trace of an earlier trial, whose number this one may have; not before otadata is told of this one.
+    run("agent.files", "remove", update.device.root + "trial.txt")
     update.say("checked, starting it")
     update.device.board.reset()
 

@@ -1,8 +1,6 @@
 """What boot.py has left on flash for the agent."""
 
-import os
-
-from agent.files import read_text
+from agent.files import read_text, remove, replace_text
 from agent.record import ARMED, Running
 
 from .reconcile import give_up
@@ -15,11 +13,6 @@ def heed(device, slots: Slots, running: Running) -> None:
     _heed_left(device, running)
 
 
-def forget_trial(device) -> None:
-    """Remove the trace of an earlier trial, after otadata has been told of the next one, which may have its number."""
-    _remove(device, "trial.txt")
-
-
 def _heed_trial(device, slots: Slots) -> None:
     """Give an update up whose trial never came as far as boot.py: a foreign app would be dark again."""
     pending = device.record.pending
@@ -29,6 +22,8 @@ def _heed_trial(device, slots: Slots) -> None:
     if tried and _trace(device, "trial.txt") != str(tried.sequence):
         pending.error_code = "never_started"
         give_up(device.record, pending)
+        # Dealt with: a power cut before otadata is told of the next release must not look like that one's trial.
+        replace_text(device.root + "trial.txt", str(tried.sequence))
 
 
 def _heed_left(device, running: Running) -> None:
@@ -50,7 +45,7 @@ def _heed_left(device, running: Running) -> None:
             previous_image=None,
         )
     if left:
-        _remove(device, "left.txt")
+        remove(device.root + "left.txt")
 
 
 def _trace(device, name: str) -> str:
@@ -58,10 +53,3 @@ def _trace(device, name: str) -> str:
         return read_text(device.root + name)
     except (OSError, ValueError):
         return ""
-
-
-def _remove(device, name: str) -> None:
-    try:
-        os.remove(device.root + name)
-    except OSError:  # there is none; or flash fails, and it will be removed next time
-        pass

@@ -5,9 +5,9 @@ What the page and the cable have in common is the portal: they leave a wish ther
 
 import time
 
-from agent.files import serial_number
 from agent.owner import Owner
 from agent.runner import run
+from agent.serial_number import read_serial_number
 from board import access_point
 from micropython import const
 
@@ -30,7 +30,7 @@ class Portal:
 
     def __init__(self, device) -> None:
         self.device = device
-        self.serial = serial_number(device.root)
+        self.serial = read_serial_number(device.root)
         self.network = f"{device.settings.product}-{self.serial[-_SERIAL_END_CHARS:]}"
         self.found: list = []
         self.choice = Owner(b"", "", device.settings.thing_name)

@@ -184,7 +184,7 @@ def test_setup_takes_little_memory_and_none_of_it_afterwards(tmp_path):
     changes = {
         "/agent/loop.py": weighed(b'run("setup.portal", "set_up", device)', 12),
         "/setup/page.py": weighed(b'portal.is_read = kind == "done"', 4),
-        "/main.py": weighed(b'serial = run("agent.files"', 4),
+        "/main.py": weighed(b'serial = run("agent.serial_number"', 4),
     }
     with NewHome(tmp_path, "vm", changed_release(changes, compiled=True)) as home:
         home.set_target("1")

@@ -3,7 +3,6 @@
 import os
 
 from agent.errors import RetryableError
-from ota.traces import forget_trial
 
 from host_tests.fakes.firmware import RangeServer
 from host_tests.unit.expect import raises
@@ -30,6 +29,22 @@ def programmed(board, source, cut_at, version=V2):
     hardware.flash.on_operation = cut
     try:
         board.install(source, version)
+    except hardware.PowerLoss:
+        pass
+    finally:
+        hardware.flash.on_operation = None
+
+
+def cut_before_otadata(board, version):
+    """Install this version, and lose power before otadata is told of it."""
+
+    def cut(number, kind, address, size):
+        if 0xD000 <= address < 0xF000:
+            raise hardware.PowerLoss
+
+    hardware.flash.on_operation = cut
+    try:
+        board.install(raw(NEW), version)
     except hardware.PowerLoss:
         pass
     finally:
@@ -102,21 +117,17 @@ def test_power_lost_before_otadata_is_told_is_no_trial():
     board.try_out()
     roll_back()
     board.start()
-
-    def cut(number, kind, address, size):
-        if 0xD000 <= address < 0xF000:
-            raise hardware.PowerLoss
-
-    hardware.flash.on_operation = cut
-    try:
-        board.install(raw(NEW), V3)
-    except hardware.PowerLoss:
-        pass
-    finally:
-        hardware.flash.on_operation = None
+    cut_before_otadata(board, V3)
     board.start()
     assert not board.has_given_up(V3)
 
 
-def test_trace_that_is_not_there_is_forgotten_without_a_word():
-    forget_trial(Bench().device)
+def test_trial_that_never_started_is_not_held_against_the_release_after_it():
+    board = Bench()
+    board.install(raw())
+    roll_back()  # it never came as far as boot.py
+    board.start()
+    assert board.has_given_up(V2)
+    cut_before_otadata(board, V3)
+    board.start()
+    assert not board.has_given_up(V3)

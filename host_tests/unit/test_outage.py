@@ -292,3 +292,15 @@ def test_thing_that_is_not_activated_keeps_what_it_measures():
         world.device.report("temperature", 7, False)
         world.report(8)
         assert [value for _, value, _ in world.heard] == [7, 8]
+
+
+def test_foreign_bytes_among_the_kept_readings_neither_stop_the_reports_nor_stay():
+    for foreign in (b"\xff\xfe", b"a b c\n", b"12 temperature\n", b"12 temperature {\n", b"12\n\n", b"\n"):
+        with World() as world:
+            world.board.remember(b"\0" + foreign)
+            world.error = SILENCE
+            assert world.report(1) is SILENCE, foreign
+            world.error = None
+            assert [world.report(value) for value in (2, 3, 4, 5)] == [None] * 4, foreign
+            assert {value for _, value, _ in world.heard} == {1, 2, 3, 4, 5}, foreign
+            assert world.board.recall() == b"\0", foreign

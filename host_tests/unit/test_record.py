@@ -5,10 +5,10 @@ import os
 
 from agent import files
 from agent.errors import PermanentError, RetryableError
-from agent.files import serial_number
 from agent.identifiers import is_etag
 from agent.record import ARMED, ROLLED_BACK, Pending, Record
 from agent.record_reader import read_record
+from agent.serial_number import read_serial_number
 from gadgetkeeper import provision
 
 from host_tests.fakes.device import fake_device
@@ -55,20 +55,20 @@ def members(record):
 def test_serial_number_is_read_and_trimmed():
     root = scratch.folder()
     write(root, "serial.txt", b" THERM00000000000001\r\n")
-    assert serial_number(root) == "THERM00000000000001"
+    assert read_serial_number(root) == "THERM00000000000001"
     write(root, "serial.txt", b"\xef\xbb\xbfTHERM00000000000001\r\n")
-    assert serial_number(root) == "THERM00000000000001", "as Windows' Notepad saves it"
+    assert read_serial_number(root) == "THERM00000000000001", "as Windows' Notepad saves it"
 
 
 def test_serial_that_cannot_be_one_is_refused_with_a_sentence():
     root = scratch.folder()
-    raises(PermanentError, "no_serial", serial_number, root)
+    raises(PermanentError, "no_serial", read_serial_number, root)
     for content in (b"", b"  \n"):
         write(root, "serial.txt", content)
-        raises(PermanentError, "no_serial", serial_number, root)
+        raises(PermanentError, "no_serial", read_serial_number, root)
     for content in (b"../../etc", b"A B", b"A/B", b"\xff\xfe", b"X" * 65, b"A\r\nX-Evil: 1"):
         write(root, "serial.txt", content)
-        raises(PermanentError, "bad_serial", serial_number, root)
+        raises(PermanentError, "bad_serial", read_serial_number, root)
 
 
 def test_every_member_survives_a_reset():
@@ -147,7 +147,17 @@ def test_none_removes():
 
 def test_torn_empty_or_foreign_record_means_a_new_start():
     nothing = members(Record("/"))
-    for content in (b"", b'{"thingId": "a', b"[]", b"\xff\xff", b"null", b"12", b'{"update": {"versionId": "a"}}'):
+    nested = b"[" * 8000
+    for content in (
+        b"",
+        b'{"thingId": "a',
+        b"[]",
+        b"\xff\xff",
+        b"null",
+        b"12",
+        b'{"update": {"versionId": "a"}}',
+        nested,
+    ):
         root = scratch.folder()
         write(root, "state.json", content)
         record = read_record(root)

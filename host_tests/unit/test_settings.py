@@ -5,7 +5,8 @@ import os
 
 from agent.device import Device
 from agent.errors import PermanentError, RetryableError
-from agent.settings import load_settings, table
+from agent.settings import table
+from agent.settings_reader import load_settings
 
 from host_tests.fakes.device import FakeBoard, FakeConsole
 from host_tests.unit.expect import raises
@@ -39,7 +40,7 @@ def test_without_a_file_all_are_the_defaults():
 
 def test_file_that_cannot_be_used_is_refused_without_showing_values_and_nothing_is_sent_anywhere():
     device = a_device()
-    for content in (b"", b"{", b"[]", b"null", b"\xff"):
+    for content in (b"", b"{", b"[]", b"null", b"\xff", b"[" * 8000):
         write(device, content)
         raises(PermanentError, "no_config", load_settings, device)
         assert device.settings.server == "", content

@@ -11,7 +11,7 @@ from agent.errors import RetryableError
 from agent.files import read_text
 from agent.owner import Owner, read_owner, take_wish, write_owner
 from agent.record_reader import read_record
-from agent.settings import load_settings
+from agent.settings_reader import load_settings
 from board import Board, access_point, panel
 from setup import form, names, page, web
 from setup.portal import Portal

@@ -19,7 +19,8 @@ from agent.device import Device
 from agent.errors import AgentError
 from agent.loop import keep_in_step
 from agent.record import Pending, Version
-from agent.settings import load_settings, table
+from agent.settings import table
+from agent.settings_reader import load_settings
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils

@@ -9,7 +9,7 @@ _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
 _BUNDLE = "device/ota/bundle.py"
 _RECONCILE, _SIGNATURE, _SLOTS = "device/ota/reconcile.py", "device/ota/signature.py", "device/ota/slots.py"
-_HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings.py", "device/ota/traces.py"
+_HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings_reader.py", "device/ota/traces.py"
 _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove", "device/ota/writer.py:write"
 _CHECK_AND_ARM = f"{_ARMING}:check_and_arm"
 
@@ -335,12 +335,14 @@ MUTANTS = [
     Mutant(
         "the trace of an earlier trial vouches for the next one",
         _CHECK_AND_ARM,
-        remove('run("ota.traces", "forget_trial", update.device)'),
+        remove('run("agent.files", "remove", update.device.root + "trial.txt")'),
     ),
     Mutant(
         "the trace of an earlier trial is removed before otadata is told of the next one",
         _CHECK_AND_ARM,
-        replace_statement("_write_ahead(update)", "...", 'run("ota.traces", "forget_trial", update.device)'),
+        replace_statement(
+            "_write_ahead(update)", "...", 'run("agent.files", "remove", update.device.root + "trial.txt")'
+        ),
     ),
     Mutant(
         "a release that keeps crashing is never left",
