@@ -154,6 +154,13 @@ def test_parts_of_a_table_neither_overlap_nor_leave_the_flash():
         assert end == size_bytes
 
 
+def test_image_that_was_made_with_the_former_table_is_read_by_its_own():
+    """A batch that lies there is flashed with the next release of these tools."""
+    image = factory.flash_image(COMBINED, {"/serial.txt": b"A1\n"}, partitions=factory.FORMER_LAYOUT)
+    assert factory.read_table(image) == factory.FORMER_LAYOUT != factory.LAYOUT
+    assert factory.read_files(image) == {"/serial.txt": b"A1\n"}
+
+
 def test_the_table_ends_with_the_md5_that_the_boot_loader_checks():
     import hashlib
 
