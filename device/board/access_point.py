@@ -24,11 +24,12 @@ def open_access_point(name: str, password: str) -> str:
     try:
         network.WLAN(network.STA_IF).active(True)
         point = network.WLAN(network.AP_IF)
-        # Before it goes on the air: it is never open.
-        point.config(ssid=name, security=network.AUTH_WPA2_PSK, key=password, max_clients=_CLIENTS_MAX)
+        # The driver takes no configuration before that; until it has, some milliseconds, nothing answers there.
         point.active(True)
+        point.config(ssid=name, security=network.AUTH_WPA2_PSK, key=password, max_clients=_CLIENTS_MAX)
         return point.ifconfig()[0]
     except (OSError, RuntimeError) as error:  # RuntimeError: "Wifi Unknown Error"
+        close_access_point()  # it may be on the air, without a password
         raise RetryableError("no_setup", error)
 
 

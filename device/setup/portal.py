@@ -7,7 +7,6 @@ import time
 
 from agent.owner import Owner
 from agent.runner import run
-from agent.serial_number import read_serial_number
 from board import access_point
 from micropython import const
 
@@ -30,7 +29,7 @@ class Portal:
 
     def __init__(self, device) -> None:
         self.device = device
-        self.serial = read_serial_number(device.root)
+        self.serial = run("agent.serial_number", "read_serial_number", device.root)
         self.network = f"{device.settings.product}-{self.serial[-_SERIAL_END_CHARS:]}"
         self.found: list = []
         self.choice = Owner(b"", "", device.settings.thing_name)

@@ -349,9 +349,9 @@ def test_networks_are_listed_once_the_strongest_first_and_hidden_ones_not():
 # The radio
 
 
-def test_own_network_is_never_open():
+def test_own_network_has_the_labels_password_or_is_not_on_the_air():
     a_portal()
-    assert network._point.name() == "Thermometer-000001" and not network._point.was_open
+    assert network._point.name() == "Thermometer-000001" and not network._point.is_open()
     for password in ("", "short"):
         network.power_on()
         try:
@@ -360,7 +360,7 @@ def test_own_network_is_never_open():
             assert error.code == "no_setup"
         else:
             raise AssertionError("opened")
-        assert not network._point.on_air and not network._point.was_open
+        assert not network._point.on_air
 
 
 # When it opens

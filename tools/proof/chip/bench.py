@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +27,14 @@ DOWNLOAD_S = 900
 WATCHDOG_S = 400
 """How long until a release that does not prove itself is gone: boot.py's watchdog, and two starts."""
 
-_SETTINGS = {"start_spread_s": 0, "report_interval_s": 5, "check_interval_s": 20}
+_PATCHES_S = 300
+# The emulated chip has no sensor on its pins.
+_SETTINGS = {
+    "start_spread_s": 0,
+    "report_interval_s": 5,
+    "check_interval_s": 20,
+    "chip_temperature_property": "temperature",
+}
 _SPENT = ("load:", "clk_drv:", "mode:", "configsip:", "entry ")
 
 
@@ -51,9 +59,12 @@ class Bench:
         self._begun = time.monotonic()
 
     @contextlib.contextmanager
-    def serving(self, tls: Sequence[Path] | None = None) -> Iterator[None]:
-        """Have a server run, with a product and its serial number."""
-        with server.running(self.folder / "server", tls=(tls[0], tls[1]) if tls else None) as self._server:
+    def serving(self, tls: Sequence[Path] | None = None, patches: bool = False) -> Iterator[None]:
+        """Have a new server run, with a product and its serial number; with `patches` it makes those for a release."""
+        self.versions = {}
+        self._data = Path(tempfile.mkdtemp(prefix="server-", dir=self.folder))
+        pair = (tls[0], tls[1]) if tls else None
+        with server.running(self._data, tls=pair, patch_bases=int(patches)) as self._server:
             vendor = self._server.vendor
             self._template = vendor.create_template("Thermometer")["id"]
             vendor.add_serials(vendor.create_product("Thermometer", self._template)["id"], [SERIAL])
@@ -76,7 +87,7 @@ class Bench:
     def put_in_its_place(self, number: str, content: bytes) -> None:
         """Have the server hand out these bytes, which it would not take, as a version's firmware (cut to its size)."""
         found = next(v for v in self._server.vendor.versions(self._template) if v["name"] == number)
-        path = next((self.folder / "server").rglob(found["sha256"]))
+        path = next(self._data.rglob(found["sha256"]))
         path.chmod(0o600)
         path.write_bytes(content[: found["sizeBytes"]])
 
@@ -84,14 +95,22 @@ class Bench:
         """Make a version the template's target."""
         self._server.vendor.set_target(self._template, self.versions[number])
 
-    def make_flash(self, ca: Path | None = None, app: bytes | None = None) -> None:
+    def wait_for_patches(self, number: str) -> None:
+        """Wait until the server has made a version's patches."""
+        end = time.monotonic() + _PATCHES_S
+        while not all(each["ready"] for each in self._server.vendor.downloads(self._template, self.versions[number])):
+            if time.monotonic() > end:
+                raise StoryFailed(f"the server has made no patches within {_PATCHES_S} s")
+            time.sleep(1)
+
+    def make_flash(self, ca: Path | None = None, app: bytes | None = None, ssid: str | None = SSID) -> None:
         """Publish release 1, and make the flash of a thermometer that leaves the factory with it: as `make factory`
-        does, unless it is another `app`."""
+        does, unless it is another `app`. Without `ssid` its owner is to name a network."""
         config = self.folder / "config.json"
         config.write_text(json.dumps(_SETTINGS))
         url = self._server.url.replace("127.0.0.1", HOST)
         combined = firmware.combined_image(releases.MICROPYTHON)
-        order = make_order(combined, url, (SSID, ""), None, ca, self.signing_key, None, config)
+        order = make_order(combined, url, (ssid, "") if ssid else None, None, ca, self.signing_key, None, config)
         parts = replace(order.parts, app=app) if app else order.parts
         version_id = self.publish(parts.app, signed=False)  # what the factory writes needs no signature
         files = {**order.files, **state_file(version_id, parts.fingerprint)}

@@ -151,6 +151,17 @@ class Chip:
         """Listen to the console for so long."""
         self._wait(lambda line: False, duration_s, whole=True)
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[str]:
+        """Leave the console to another program, at the yielded port as pyserial names it, until the block ends."""
+        assert self._console is not None
+        host, port = self._console.getpeername()
+        self._console.close()
+        try:
+            yield f"socket://{host}:{port}"
+        finally:
+            self._console = socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S)
+
     def seconds(self) -> float:
         """Return how long the chip has had power."""
         return time.monotonic() - self._begun

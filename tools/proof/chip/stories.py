@@ -6,14 +6,17 @@ Each is a function of a bench; its first line says what it shows. StoryFailed en
 from statistics import median
 
 from tools import firmware
+from tools.deploy.port import open_serial
+from tools.owner.improv import Improv
 from tools.proof.chip import heap, releases
 from tools.proof.chip.bench import DOWNLOAD_S, START_S, WATCHDOG_S, Bench, StoryFailed, certificates, signing_key
-from tools.proof.chip.emulator import Chip
+from tools.proof.chip.emulator import SSID, Chip
 from tools.twin import otadata
 
 _HALF_OF_BAR = "#" * 20
 _UNHEALTHY_STARTS = 5  # of boot.py
 _STARTS = 3
+_READ_S = 0.1
 
 
 def factory(bench: Bench) -> None:
@@ -117,11 +120,7 @@ def cut_trial(bench: Bench) -> None:
         bench.make_flash()
         image = releases.working(bench.app, 2)
         with bench.powered() as chip:
-            _provision(bench, chip)
-            bench.publish(image)
-            bench.expect(chip, "checked, starting it", DOWNLOAD_S)
-            bench.expect(chip, "[1/5] serial number", START_S)
-            _check_on_trial(bench)
+            _begin_trial(bench, chip, image)
         bench.step("power cut, with release 2 on trial")
         with bench.powered() as chip:
             bench.expect(chip, "checked, starting it", START_S)
@@ -136,11 +135,7 @@ def cut_mark(bench: Bench) -> None:
         bench.make_flash()
         image = releases.working(bench.app, 2)
         with bench.powered() as chip:
-            _provision(bench, chip)
-            bench.publish(image)
-            bench.expect(chip, "checked, starting it", DOWNLOAD_S)
-            bench.expect(chip, "[1/5] serial number", START_S)
-            _check_on_trial(bench)
+            _begin_trial(bench, chip, image)
             bench.check(chip.watch(lambda: _trial_record(bench) is None, START_S), "the mark is under way: power cut")
         # No watching from outside is quick enough to hit that moment, but how flash looks then is known.
         bench.erase_record(otadata_sector=1)
@@ -223,6 +218,51 @@ def boot(bench: Bench) -> None:
             bench.step(f"{form}: first line {seconds} s after power-on, median {median(found):.2f} s")
 
 
+def patch(bench: Bench) -> None:
+    """The same release once as a whole, once as a patch for the one that runs: the seconds of both."""
+    image = releases.working(bench.app, 2)
+    for patches in (False, True):
+        with bench.serving(patches=patches):
+            bench.make_flash()
+            with bench.powered() as chip:
+                _provision(bench, chip)
+                bench.publish(image, target=False)
+                bench.wait_for_patches("2")
+                bench.set_target("2")
+                begun = bench.expect(chip, "[3/5] target version 2", START_S)
+                line = bench.expect(chip, "comes as a patch" if patches else "into ota_1", DOWNLOAD_S, whole=patches)
+                armed = bench.expect(chip, "checked, starting it", DOWNLOAD_S)
+                how = line.text.partition(" firmware 2 ")[2] if patches else "comes as a whole"
+                bench.step(f"{how}: armed {armed.at_s - begun.at_s:.1f} s after it was told of")
+                _prove(bench, chip, "2")
+            _check_runs_2(bench, image)
+
+
+def setup(bench: Bench) -> None:
+    """A thermometer without a network opens its own, and joins the one that it is told over the cable."""
+    with bench.serving():
+        bench.make_flash(ssid=None)
+        with bench.powered() as chip:
+            line = bench.expect(chip, "setup: join the network", START_S)
+            bench.step(f"its network is open {line.at_s:.1f} s after power-on")
+            with chip.lent() as port, open_serial(port, _READ_S) as cable:
+                improv = Improv(cable)
+                bench.step(f"it says of itself: {', '.join(improv.device())}")
+                bench.check(not improv.join("no such network", ""), "it does not join what is not there")
+                seen = [network.name for network in improv.networks()]
+                if SSID not in seen:
+                    bench.step("this radio has no networks around while it has one of its own: no more can be shown")
+                    return
+                bench.step(f"it sees {', '.join(seen)}")
+                bench.check(improv.join(SSID, ""), f"it has joined {SSID}")
+            bench.expect(chip, "in step with version 1", START_S)
+            bench.expect(chip, "C reported", START_S)
+            bench.step("started anew, in step, measured")
+        with bench.powered() as chip:
+            bench.expect(chip, "in step with version 1", START_S)
+            bench.step("the power comes back: it knows the network still")
+
+
 def measure(bench: Bench) -> None:
     """Heap in use during a signed update, by phase."""
     _measure(bench)
@@ -237,7 +277,7 @@ STORIES = {
     story.__name__.replace("_", "-"): story
     for story in (
         *(factory, update, crash, hang, unimportable, foreign, cut_download, cut_trial, cut_mark, signed, tls),
-        *(crash_later, boot, measure, measure_tls),
+        *(crash_later, patch, setup, boot, measure, measure_tls),
     )
 }
 """The stories by name, in the order in which they are told."""
@@ -250,6 +290,15 @@ def _provision(bench: Bench, chip: Chip) -> None:
     bench.expect(chip, "in step with version 1", START_S)
     line = bench.expect(chip, "C reported", START_S)
     bench.step(f"activated, in step, measured; {line.at_s:.1f} s after power-on")
+
+
+def _begin_trial(bench: Bench, chip: Chip, image: bytes) -> None:
+    """Have release 1 install this one, until that is on trial."""
+    _provision(bench, chip)
+    bench.publish(image)
+    bench.expect(chip, "checked, starting it", DOWNLOAD_S)
+    bench.expect(chip, "[1/5] serial number", START_S)
+    _check_on_trial(bench)
 
 
 def _install(bench: Bench, chip: Chip, number: str) -> None:

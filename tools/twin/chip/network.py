@@ -143,20 +143,20 @@ class WLAN:
 
 
 class _Point:
-    """The board's own network: on the air with what it was told before, or open and with a name of the chip's."""
+    """The board's own network: on the air, until it is told otherwise, open and with a name of the chip's."""
 
     def __init__(self):
         self.on_air = False
-        self.was_open = False
         self._told = {"ssid": "ESP_000001", "key": "", "security": AUTH_OPEN, "max_clients": 4}
 
     def active(self, on):
         if on is not None:
             self.on_air = bool(on)
-            self._look()
         return self.on_air
 
     def configure(self, values):
+        if not self.on_air:
+            raise OSError("Wifi Invalid Mode")
         for name in values:
             if name not in self._told:
                 raise ValueError("unknown config param")
@@ -165,13 +165,12 @@ class _Point:
         if told["security"] != AUTH_OPEN and not 8 <= len(told["key"]) <= 63:
             raise OSError("Wifi Invalid Password")
         self._told = told
-        self._look()
 
     def name(self):
         return self._told["ssid"] if self.on_air else None
 
-    def _look(self):
-        self.was_open = self.was_open or (self.on_air and self._told["security"] == AUTH_OPEN)
+    def is_open(self):
+        return self.on_air and self._told["security"] == AUTH_OPEN
 
 
 class _Station:
