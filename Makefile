@@ -51,13 +51,13 @@ twin: $(READY) $(FIRMWARES)  ## Power on one virtual device: SERIAL=… SERVER=h
 	  $(call option,setup,SETUP)
 
 # What makes a thermometer.
-ORDER = $(call secret,WIFI_PASSWORD)$(call secret,GADGETKEEPER_PASSWORD)$(call needed,server,SERVER) $(call option,firmware,FIRMWARE) \
+ORDER = $(call secret,WIFI_PASSWORD)$(call secret,GADGETKEEPER_PASSWORD)$(call needed,server,SERVER) $(call option,firmware,FIRMWARE) $(call option,app,APP) \
   $(call option,wifi-ssid,WIFI_SSID) $(call option,wifi-password-file,WIFI_PASSWORD_FILE) $(call option,bootloader,BOOTLOADER) $(call option,ca,CA) \
   $(call option,signing-key,SIGNING_KEY) $(call option,version-id,VERSION_ID) $(call option,config,CONFIG) $(call option,flash-size,FLASH_SIZE) \
   $(call option,password-file,PASSWORD_FILE) $(call chosen,allow-localhost,ALLOW_LOCALHOST)
 
 .PHONY: factory
-factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… OUT=build/….bin [WIFI_SSID=… WIFI_PASSWORD_FILE=…] [FIRMWARE=….bin] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CHECK=0] [CONFIG=….json] [FLASH_SIZE=4MB] [ALLOW_LOCALHOST=1]
+factory: $(READY) $(FIRMWARES)  ## Make a flash image: SERIAL=… SERVER=http://… OUT=build/….bin [WIFI_SSID=… WIFI_PASSWORD_FILE=…] [FIRMWARE=….bin] [APP=folder] [BOOTLOADER=….bin] [CA=….pem] [SIGNING_KEY=….pem] [VERSION_ID=…] [CHECK=0] [CONFIG=….json] [FLASH_SIZE=4MB] [ALLOW_LOCALHOST=1]
 	@$(THERMOMETER) factory $(call needed,serial,SERIAL) $(ORDER) $(call needed,out,OUT) $(if $(filter 0,$(value CHECK)),--no-check)
 
 BOARD = $(call needed,port,PORT) $(call option,baud,BAUD) $(call chosen,erase,ERASE) $(call chosen,reuse,REUSE) $(RECORDING)

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from tools import espressif, factory, firmware, ondevice, release
 from tools.arguments import failed, file_name, free_text
-from tools.factory import FLASH_SIZES, ROOT, layout
+from tools.factory import FLASH_BYTES, FLASH_SIZES, FORMER_SLOT_BYTES, ROOT, layout, place
 from tools.factory.files import write_whole
 from tools.factory.settings import check_server, is_own_address, read_ca
 from tools.server.cli import add_connection, open_vendor
@@ -91,6 +91,7 @@ def publish(options: argparse.Namespace) -> None:
             if options.version != expected:
                 raise PublishError(f"the next version of {template['name']} is {expected}, not {options.version}")
             _make(options, app, path)
+            _note_former_boards(path.stat().st_size, options.flash_size)
             version = _upload(vendor, template, path, options)
         _show_downloads(vendor, template, version)
         if options.target:
@@ -204,6 +205,11 @@ def _note_signature(app: bytes) -> None:
         say("not signed: devices that were made with a SIGNING_KEY will refuse it")
 
 
+def _note_former_boards(size_bytes: int, flash_size: str) -> None:
+    if FLASH_SIZES[flash_size] == FLASH_BYTES and size_bytes > FORMER_SLOT_BYTES:
+        say(f"boards made before November 2026 have slots of {FORMER_SLOT_BYTES} bytes and will refuse it")
+
+
 def _is_signed(path: Path, plain: bytes, digest: str, flash_size: str) -> bool:
     if not path.is_file():
         return False
@@ -219,7 +225,7 @@ def _is_signed(path: Path, plain: bytes, digest: str, flash_size: str) -> bool:
 
 def _check(app: bytes, flash_size: str, trusted: list[str]) -> None:
     product = release.read_release(app, "the firmware").product
-    slot = next(partition for partition in layout(FLASH_SIZES[flash_size]) if partition.label == "ota_0")
+    slot = place("ota_0", layout(FLASH_SIZES[flash_size]))
     try:
         ondevice.check_firmware(app, _ANY_ESP32, slot.size, trusted, product)
     except ondevice.Refused as error:

@@ -46,6 +46,10 @@ class ReleaseError(Exception):
     """A release that cannot be made or read; the text says why and what to do."""
 
 
+class ProductCodeError(ReleaseError):
+    """A folder with product code that cannot become part of a release."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a release is made of besides its MicroPython: `number` counts up; no release below `floor` is ever installed
@@ -108,7 +112,12 @@ def release_files(contents: Contents, micropython: str, source: bool = False) ->
         app_name = contents.app.resolve().name
         for suffix in (".py", ".mpy"):
             files.pop(f"/thermometer{suffix}", None)
-        files |= _app_files(contents.app, micropython, source)
+        product = _app_files(contents.app, micropython, source)
+        taken = sorted((files.keys() | {"/manifest.json", _CA_PATH}) & product.keys())
+        if taken:
+            name = taken[0][1:].replace(".mpy", ".py")
+            raise ProductCodeError(f"{contents.app}: the agent has a {name} of its own: rename yours")
+        files |= product
     settings = dict(contents.settings)
     if contents.ca is not None:
         files[_CA_PATH] = contents.ca
@@ -199,7 +208,7 @@ def read_release(image: bytes, name: str) -> Release:
 def _app_files(folder: Path, micropython: str, source: bool) -> dict[str, bytes]:
     """Return the product code in the folder; the module of the folder's own name is what the agent calls."""
     if not (folder / f"{folder.resolve().name}.py").is_file():
-        raise ReleaseError(f"{folder} holds no {folder.resolve().name}.py, the module that the agent calls")
+        raise ProductCodeError(f"{folder} holds no {folder.resolve().name}.py, the module that the agent calls")
     files = {}
     for path in sorted(folder.rglob("*")):
         place = "/" + path.relative_to(folder).as_posix()
@@ -207,7 +216,7 @@ def _app_files(folder: Path, micropython: str, source: bool) -> dict[str, bytes]
             try:
                 compiled = agent.compile_module(path.read_bytes(), place[1:], micropython)
             except agent.AgentFilesError as error:
-                raise ReleaseError(str(error)) from error
+                raise ProductCodeError(str(error)) from error
             files[place.removesuffix(".py") + ".mpy"] = compiled
         elif path.is_file() and "__pycache__" not in path.parts:
             files[place] = path.read_bytes()

@@ -59,7 +59,7 @@ def _message(method: str, address: _Address, data: "bytes | None", headers: "dic
     text = f"{method} {address.path} HTTP/1.1\r\nHost: {address.host_field}\r\n"
     for name, value in (headers or {}).items():
         text += f"{name}: {value}\r\n"
-    if method != "GET":
+    if method != "GET" and "Transfer-Encoding" not in (headers or {}):
         text += f"Content-Length: {len(data or b'')}\r\n"
     if not address.uses_tls:
         text += "Connection: close\r\n"

@@ -29,6 +29,14 @@ COMBINED = firmware.combined_image("1.27.0")
 S3 = firmware.combined_image("1.27.0-esp32s3")
 PASSWORD = "not to be seen"
 WIFI = "Zu Hause € 😀"
+RELAY = factory.ROOT / "docs" / "examples" / "relay"
+BAD_PRODUCT_CODE = [
+    ("lamp.txt", "", "lamp holds no lamp.py, the module that the agent calls"),
+    ("lamp.py", "def run(:\n", "lamp.py cannot be compiled"),
+    ("main.py", "", "the agent has a main.py of its own: rename yours"),
+    ("manifest.json", "{}", "the agent has a manifest.json of its own"),
+    ("urequests.py", "", "the agent has a urequests.py of its own"),
+]
 
 
 @functools.cache
@@ -110,7 +118,7 @@ def pem(key) -> bytes:
 
 @pytest.mark.parametrize(
     "size, flash_bytes, slot_bytes, nibble",
-    [("4MB", 4 << 20, 0x1C0000, 2), ("8MB", 8 << 20, 0x270000, 3), ("16MB", 16 << 20, 0x270000, 4)],
+    [("4MB", 4 << 20, 0x1D0000, 2), ("8MB", 8 << 20, 0x270000, 3), ("16MB", 16 << 20, 0x270000, 4)],
 )
 def test_every_part_is_read_by_the_tools_of_others(make, size, flash_bytes, slot_bytes, nibble):
     image = made(make, flash_size=size)
@@ -144,6 +152,13 @@ def test_parts_of_a_table_neither_overlap_nor_leave_the_flash():
             assert kind or address % 0x10000 == 0, "apps begin at whole 64 KiB"
             end = address + size
         assert end == size_bytes
+
+
+def test_image_that_was_made_with_the_former_table_is_read_by_its_own():
+    """A batch that lies there is flashed with the next release of these tools."""
+    image = factory.flash_image(COMBINED, {"/serial.txt": b"A1\n"}, partitions=factory.FORMER_LAYOUT)
+    assert factory.read_table(image) == factory.FORMER_LAYOUT != factory.LAYOUT
+    assert factory.read_files(image) == {"/serial.txt": b"A1\n"}
 
 
 def test_the_table_ends_with_the_md5_that_the_boot_loader_checks():
@@ -233,8 +248,8 @@ def test_summary_says_what_lies_where_and_keeps_the_password(make):
     status, output, errors = make()
     assert (status, errors) == (0, "")
     size_bytes = len(release_on("1.27.0", 1))
-    assert re.search(rf"0x10000 +0x1c0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
-    assert re.search(r"0x390000 +0x70000 +vfs +littlefs, \d+ files .* \d+ % ", output)
+    assert re.search(rf"0x10000 +0x1d0000 +ota_0 +MicroPython 1.27.0 .* {size_bytes:,}", output), output
+    assert re.search(r"0x3b0000 +0x50000 +vfs +littlefs, \d+ files .* \d+ % ", output)
     assert SERIAL in output and WIFI in output and PASSWORD not in output
     assert make.out.stat().st_mode & 0o077 == 0, "the image holds a password"
 
@@ -281,14 +296,24 @@ def test_image_for_another_chip(make):
 
 def test_image_that_does_not_fit(make, tmp_path):
     path = tmp_path / "big.bin"
-    path.write_bytes(COMBINED.read_bytes() + bytes(200_000))
-    refused(make(firmware=path), 1, "the app is 1898016 bytes long, a slot of a 4MB flash only 1835008")
+    path.write_bytes(COMBINED.read_bytes() + bytes(300_000))
+    refused(make(firmware=path), 1, "the app is 1998016 bytes long, a slot of a 4MB flash only 1900544")
     assert make(firmware=path, flash_size="8MB")[0] == 0
 
 
 @pytest.mark.parametrize("size, told", [("2MB", "too small for two firmwares"), ("5MB", "4MB, 8MB, 16MB")])
 def test_flash_of_the_wrong_size(make, size, told):
     refused(make(flash_size=size), 1, told)
+
+
+@pytest.mark.parametrize("name, code, told", BAD_PRODUCT_CODE)
+def test_product_code_that_no_board_could_run(make, tmp_path, name, code, told):
+    (tmp_path / "lamp").mkdir()
+    if name != "lamp.txt":
+        (tmp_path / "lamp" / "lamp.py").touch()
+    (tmp_path / "lamp" / name).write_text(code)
+    refused(make(app=tmp_path / "lamp"), 1, told)
+    assert not make.out.exists()
 
 
 def test_damaged_firmware(make, tmp_path):
@@ -531,6 +556,23 @@ def test_device_that_leaves_the_factory_in_step_downloads_nothing(make, world, t
 
 
 @pytest.mark.vm
+def test_board_leaves_the_factory_as_the_vendors_own_product(make, world, tmp_path):
+    """It was a thermometer until its first update, and its first boot measured what nobody had sold."""
+    world.set_target("1")
+    order = {"server": world.url, "version_id": world.versions["1"], "config": world.quick, "app": RELAY}
+    assert f"product code from {RELAY}\n" in make(**order)[1]
+    files = release.read_release(make.out.read_bytes()[0x10000:], "ota_0").files
+    assert "/relay.mpy" in files and "/thermometer.mpy" not in files
+    assert json.loads(files["/manifest.json"])["app"] == "relay"
+    twin = Twin(tmp_path / "flash.bin", "vm")
+    twin.world |= insert_image(make.out, twin)
+    result = twin.power_on(until=lambda console: "relay on: reported" in console)
+    assert result.reason == "until" and result.boots == 1, result.console
+    assert "[5/5] version 1 confirmed" in result.console and " C reported" not in result.console
+    assert world.vendor.thing(SERIAL)["properties"]["relay"] is True
+
+
+@pytest.mark.vm
 @pytest.mark.parametrize("world", ["https"], indirect=True)
 def test_device_trusts_the_ca_that_it_was_made_with_and_no_other(make, world, tmp_path):
     world.set_target("1")
@@ -608,7 +650,13 @@ def test_certificates_and_keys_as_editors_leave_them(make, tmp_path, keys, edit)
         assert factory.read_files(image)["/ca.pem"].decode() == ca * 2
     app = release_on("1.27.0", 1)
     signed = espressif.sign(app, tmp_path / "key.pem")
-    ondevice.check_firmware(signed, bytes(40), 0x1C0000, [espressif.key_digest(keys / "key.pem")], "Thermometer")
+    ondevice.check_firmware(
+        signed,
+        bytes(40),
+        factory.place("ota_1", factory.LAYOUT).size,
+        [espressif.key_digest(keys / "key.pem")],
+        "Thermometer",
+    )
 
 
 @pytest.mark.parametrize("edit", [EDITED["byte order mark"], EDITED["CRLF"]], ids=["byte order mark", "CRLF"])

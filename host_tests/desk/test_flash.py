@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from host_tests.fakes.download_mode import ERASE_FLASH, DownloadMode
-from tools import agent, factory, firmware, server
+from tools import agent, factory, firmware, release, server
 from tools.factory import batch, flash
 from tools.factory.__main__ import main
 from tools.factory.record import FLASHED, RELEASED, STARTED, Record
@@ -343,6 +343,16 @@ def test_batch_registers_and_makes_each_serial_number_and_can_be_repeated(run, s
     assert "batch: 2 (1 kept: their boards exist)" in output
     assert items[0].image.read_bytes() == kept
     assert [item.image.stat().st_size >> 20 for item in batch.read_batch(tmp_path / "batch")[1]] == [4, 8, 8]
+
+
+def test_batch_of_the_vendors_own_product(run, shop, tmp_path):
+    app = factory.ROOT / "docs" / "examples" / "relay"
+    assert batch_of(run, shop, tmp_path, "A1\n", f"--app={app}")[0] == 0
+    (item,) = batch.read_batch(tmp_path / "batch")[1]
+    found = release.read_release(item.image.read_bytes()[factory.LAYOUT[3].address :], "ota_0")
+    assert found.manifest["app"] == "relay" and "/relay.mpy" in found.files
+    refused(batch_of(run, shop, tmp_path, "A1\nA2\n", f"--app={tmp_path}"), 1, "the module that the agent calls")
+    assert shop.vendor.serials(shop.products[0]) == ["A1"]
 
 
 def test_broken_list_is_named_by_line_and_nothing_is_done(run, shop, tmp_path):

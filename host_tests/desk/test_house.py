@@ -6,9 +6,10 @@ from pathlib import Path
 from tools.twin.paths import ROOT
 
 DEVICE = ROOT / "device"
-ROOMS = ("agent.loop", "main", "thermometer", "setup", "gadgetkeeper", "ota", "net", "board", "agent")
+ROOMS = ("agent.loop", "main", "thermometer", "urequests", "setup", "gadgetkeeper", "ota", "net", "board", "agent")
 """An import within device/ may go down this list, or stay in its room; never up. What is in no room, all may import.
-`agent.loop`, which is started at power-on and runs the scenario and the product by their names, stands above both."""
+`agent.loop`, which is started at power-on and runs the scenario and the product by their names, stands above both;
+`urequests` is for products, and above the agent, which must not pay for it."""
 
 
 def files(*folders: str) -> list[Path]:
@@ -51,6 +52,12 @@ def test_what_a_board_has_goes_by_its_bare_name():
     """Imported under a second name it would be a second module, with a chip of its own."""
     for path in files("tools", "host_tests"):
         assert not [name for name in imports(path) if name.startswith("tools.twin.chip")], path
+
+
+def test_top_level_of_the_device_is_scenario_product_and_what_products_import():
+    """What a release has there comes before MicroPython's own modules of the same name."""
+    assert [path.name for path in sorted(DEVICE.glob("*.py"))] == ["main.py", "thermometer.py", "urequests.py"]
+    assert "urequests" not in imports(DEVICE / "main.py")
 
 
 def test_import_on_the_device_never_goes_up():

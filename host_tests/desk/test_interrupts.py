@@ -106,7 +106,7 @@ def test_demo_ends_when_the_thermometer_refuses_the_firmware(capsys, monkeypatch
     monkeypatch.setattr(demo, "FOLDER", tmp_path / "demo")
     monkeypatch.setattr(demo, "say", print)
     path = tmp_path / "firmware.bin"
-    path.write_bytes(make_image(1, size_bytes=0x1C0000 + 4096))
+    path.write_bytes(make_image(1, size_bytes=factory.place("ota_1", factory.LAYOUT).size + 4096))
     assert demo.main([f"--firmware={path}"]) == 1
     output, error = capsys.readouterr()
     one_line(error, "demo: the thermometer does not take version 2: ", "[image_too_big]")

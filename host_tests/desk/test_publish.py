@@ -10,10 +10,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tools import espressif, firmware, ondevice, publish, release, server
+from host_tests.desk.test_factory import BAD_PRODUCT_CODE
+from tools import espressif, factory, firmware, ondevice, publish, release, server
 from tools.twin.image import bundle_files, make_image
 
-SLOT_BYTES = 0x1C0000
+SLOT_BYTES = factory.place("ota_1", factory.LAYOUT).size
 EPOCH_2000_S = 946684800  # 2000-01-01, from which a device counts
 BOOTLOADER = make_image(9, magic=0)
 
@@ -237,8 +238,8 @@ def test_answer_that_was_lost_does_not_publish_twice(running, run, monkeypatch, 
         (BOOTLOADER, "neither a combined ESP32 image nor an app image"),
         (APP + b"\xff" * 17, "a device would refuse it: the firmware is"),
         (
-            small_release(1, size_bytes=0x1C0000),
-            "the firmware is larger than the slot's 1835008",
+            small_release(1, size_bytes=SLOT_BYTES),
+            f"the firmware is larger than the slot's {SLOT_BYTES}",
         ),
     ],
 )
@@ -248,8 +249,27 @@ def test_what_a_device_would_refuse_is_not_published(running, run, content, told
     assert versions(running) == []
 
 
+@pytest.mark.parametrize("name, code, told", BAD_PRODUCT_CODE)
+def test_product_code_that_no_board_could_run(running, run, tmp_path, name, code, told):
+    folder = tmp_path / "lamp"
+    folder.mkdir()
+    if name != "lamp.txt":
+        (folder / "lamp.py").touch()
+    (folder / name).write_text(code)
+    refused(run(content=firmware.combined_image("1.27.0").read_bytes(), app=folder), 1, told)
+    assert versions(running) == []
+
+
 def test_image_for_bigger_flashes_is_published_when_that_is_said(running, run):
-    assert run(content=small_release(1, size_bytes=0x1C0000), flash_size="8MB")[0] == 0
+    assert run(content=small_release(1, size_bytes=SLOT_BYTES), flash_size="8MB")[0] == 0
+
+
+def test_vendor_is_told_when_boards_made_with_smaller_slots_will_refuse_it(running, run):
+    told = f"have slots of {factory.FORMER_SLOT_BYTES} bytes and will refuse it"
+    status, output, _ = run(content=small_release(1, size_bytes=factory.FORMER_SLOT_BYTES - 16_384))
+    assert status == 0 and told not in output
+    status, output, _ = run(content=small_release(2, size_bytes=factory.FORMER_SLOT_BYTES), version="2")
+    assert status == 0 and told in output
 
 
 def test_wrong_arguments_are_one_line_and_status_2(running, run, keys, monkeypatch):

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from tools import demo, firmware, release, server
+from host_tests.fakes.home import IMAGES, Home
+from tools import demo, factory, firmware, release, server
+from tools.proof.releases import small_release
 from tools.twin.__main__ import is_done, make_app, make_factory_fresh
 from tools.twin.device import Twin
 from tools.twin.paths import VM
@@ -129,3 +131,27 @@ def test_secrets_reach_no_console(world):
     state = json.loads(Twin(flash, RUNTIME).files()["/state.json"])
     assert state["apiKey"] not in console
     assert "twin-password" not in console
+
+
+def test_board_with_the_former_slots_updates_and_refuses_what_only_new_boards_have_room_for(tmp_path):
+    most = factory.place("ota_1", factory.LAYOUT).size
+    spare = most - len(small_release(3, 0, source=True)) - 4096
+    images = {**IMAGES, "3": small_release(3, spare, source=True)}
+    assert factory.FORMER_SLOT_BYTES < len(images["3"]) <= most
+    for partitions in (factory.FORMER_LAYOUT, factory.LAYOUT):
+        folder = tmp_path / f"{partitions[-1].size}"
+        folder.mkdir()
+        with Home(folder, RUNTIME, images=images, partitions=partitions) as home:
+            home.power_on()
+            home.check_in_step("2", "ota_1")
+            before = home.twin().slot_bytes("ota_0", 8192)
+            home.set_target("3")
+            if partitions == factory.LAYOUT:
+                home.power_on()
+                home.check_in_step("3", "ota_0")
+                continue
+            console = home.power_on(lambda console: "next try" in console)
+            assert (
+                f"the firmware is larger than the slot's {factory.FORMER_SLOT_BYTES} bytes [image_too_big]" in console
+            )
+            assert home.twin().slot_bytes("ota_0", 8192) == before

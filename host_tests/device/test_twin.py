@@ -18,7 +18,9 @@ from tools.twin.flash import Flash
 from tools.twin.image import make_image
 
 OTADATA = 0xD000
-OTA_0, OTA_1 = 0x10000, 0x1D0000
+OTA_0, OTA_1, VFS = (factory.place(label, factory.LAYOUT).address for label in ("ota_0", "ota_1", "vfs"))
+SLOT_BYTES = OTA_1 - OTA_0
+SLOT_BLOCKS = SLOT_BYTES // 4096
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 
@@ -49,7 +51,7 @@ def records(flash):
 
 
 def test_info_and_find_give_the_table(flash):
-    assert esp32.Partition("ota_1").info() == (0, 0x11, OTA_1, 0x1C0000, "ota_1", False)
+    assert esp32.Partition("ota_1").info() == (0, 0x11, OTA_1, SLOT_BYTES, "ota_1", False)
     assert [part.info()[4] for part in esp32.Partition.find()] == ["ota_0", "ota_1"]
     assert [part.info()[4] for part in esp32.Partition.find(1, 0)] == ["otadata"]
     assert [part.info()[4] for part in esp32.Partition.find(1, label="vfs")] == ["vfs"]
@@ -70,7 +72,7 @@ def test_writeblocks_erases_first_and_takes_whole_sectors_only(flash):
     slot.readblocks(3, data)
     assert data == b"\xf0" * 4096 + b"\x12" * 4096
     before = flash.operations
-    for block, size, code in ((3, 100, -260), (447, 8192, -260), (500, 4096, -258)):
+    for block, size, code in ((3, 100, -260), (SLOT_BLOCKS - 1, 8192, -260), (SLOT_BLOCKS + 52, 4096, -258)):
         with pytest.raises(OSError) as error:
             slot.writeblocks(block, bytes(size))
         assert error.value.args[0] == code
@@ -88,7 +90,7 @@ def test_writeblocks_with_offset_only_clears_bits(flash):
 
 def test_ioctl(flash):
     slot = esp32.Partition("ota_1")
-    assert (slot.ioctl(4, 0), slot.ioctl(5, 0), slot.ioctl(1, 0), slot.ioctl(7, 0)) == (448, 4096, 0, None)
+    assert (slot.ioctl(4, 0), slot.ioctl(5, 0), slot.ioctl(1, 0), slot.ioctl(7, 0)) == (SLOT_BLOCKS, 4096, 0, None)
     slot.writeblocks(2, bytes(4096))
     assert slot.ioctl(6, 2) == 0
     assert flash.read(OTA_1 + 8192, 4096) == b"\xff" * 4096
@@ -124,12 +126,12 @@ def test_set_boot_refuses_a_damaged_image(flash, at):
 
 
 def test_set_boot_refuses_a_newer_chip_revision(flash):
-    assert image.problem(flash, OTA_1, 0x1C0000) is None
+    assert image.problem(flash, OTA_1, SLOT_BYTES) is None
     app = bytearray(make_image(2))
     app[15:17] = struct.pack("<H", 400)
     flash.erase(OTA_1)
     flash.program(OTA_1, app[:4096])
-    assert image.problem(flash, OTA_1, 0x1C0000) == "needs a newer chip revision"
+    assert image.problem(flash, OTA_1, SLOT_BYTES) == "needs a newer chip revision"
 
 
 def test_set_boot_writes_the_other_sector_as_new(flash):
@@ -244,9 +246,9 @@ def test_the_chips_verdict_is_that_of_real_firmware(flash):
     for at in range(0, len(app), 4096):
         flash.erase(OTA_1 + at)
     flash.program(OTA_1, app)
-    assert image.problem(flash, OTA_1, 0x1C0000) is None
+    assert image.problem(flash, OTA_1, SLOT_BYTES) is None
     flash.program(OTA_1 + 1_000_000, bytes(16))
-    assert image.problem(flash, OTA_1, 0x1C0000) in ("wrong checksum", "wrong hash")
+    assert image.problem(flash, OTA_1, SLOT_BYTES) in ("wrong checksum", "wrong hash")
 
 
 def test_flash_file_is_read_by_esptool_and_littlefs(tmp_path):
@@ -255,10 +257,10 @@ def test_flash_file_is_read_by_esptool_and_littlefs(tmp_path):
     data = path.read_bytes()
     assert len(data) == 4 << 20
     app = tmp_path / "app.bin"
-    app.write_bytes(data[OTA_0 : OTA_0 + 0x1C0000])
+    app.write_bytes(data[OTA_0:OTA_1])
     assert LoadFirmwareImage("esp32", str(app)).stored_digest
-    lfs = LittleFS(block_size=4096, block_count=112, mount=False)
-    lfs.context.buffer[:] = data[0x390000:0x400000]
+    lfs = LittleFS(block_size=4096, block_count=len(data[VFS:]) // 4096, mount=False)
+    lfs.context.buffer[:] = data[VFS:]
     lfs.mount()
     assert lfs.open("/serial.txt").read() == "THERM00000000000001\n"
     assert lfs.fs_stat().disk_version == 0x00020000

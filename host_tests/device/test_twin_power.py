@@ -9,7 +9,7 @@ from tools import factory, firmware
 from tools.twin.device import Twin, TwinError
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
-VFS = 0x390000
+VFS = factory.place("vfs", factory.LAYOUT)
 
 
 def twin(tmp_path, runtime, main, **more):
@@ -73,11 +73,11 @@ def test_files_and_their_errors_are_those_of_the_board(tmp_path, runtime):
 def test_a_damaged_file_system_is_not_formatted(tmp_path, runtime):
     board = twin(tmp_path, runtime, "print('never')")
     with open(board.flash_path, "r+b") as file:
-        file.seek(VFS)
+        file.seek(VFS.address)
         file.write(b"\0" * 8192)
-    damaged = board.slot_bytes("vfs", 0x70000)
+    damaged = board.slot_bytes("vfs", VFS.size)
     assert "never" not in board.power_on(max_boots=1).console
-    assert board.slot_bytes("vfs", 0x70000) == damaged
+    assert board.slot_bytes("vfs", VFS.size) == damaged
 
 
 @pytest.mark.parametrize("runtime", ON_BOTH)

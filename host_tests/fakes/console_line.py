@@ -25,13 +25,7 @@ OWN = {
 }
 """What a board keeps, whatever is deployed."""
 
-ONE_SLOT = [
-    ("nvs", 1, 2, 0x9000, 0x4000),
-    ("otadata", 1, 0, 0xD000, 0x2000),
-    ("phy_init", 1, 1, 0xF000, 0x1000),
-    ("ota_0", 0, 0x10, 0x10000, 0x1C0000),
-    ("vfs", 1, 0x81, 0x390000, 0x70000),
-]
+ONE_SLOT = [partition for partition in factory.FORMER_LAYOUT if partition.label != "ota_1"]
 
 
 SOURCE_FLASH_BYTES = 8 << 20  # of flash: the agent as source does not fit beside two slots in 4 MiB
@@ -40,12 +34,11 @@ SOURCE_FLASH_BYTES = 8 << 20  # of flash: the agent as source does not fit besid
 def make_board(
     path: Path, files: dict[str, bytes], layout: list | None = None, flash_bytes: int = factory.FLASH_BYTES
 ) -> Twin:
-    """A board with these files on it; with another partition table if one is given."""
-    image = bytearray(factory.flash_image(firmware.combined_image("1.27.0"), files, flash_bytes=flash_bytes))
-    if layout:
-        table = factory.partition_table(layout)
-        image[0x8000:0x9000] = table.ljust(0x1000, b"\xff")
-    path.write_bytes(image)
+    """A board that runs a plain MicroPython, with these files on it; with another partition table if one is given."""
+    if layout is None and flash_bytes == factory.FLASH_BYTES:
+        layout = factory.FORMER_LAYOUT  # the agent as files needs its room
+    combined = firmware.combined_image("1.27.0")
+    path.write_bytes(factory.flash_image(combined, files, flash_bytes=flash_bytes, partitions=layout))
     return Twin(path)
 
 

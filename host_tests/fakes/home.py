@@ -23,11 +23,17 @@ __all__ = ["IMAGES", "SERIAL", "Home", "is_done"]
 class Home:
     """A thermometer fresh from the factory with version 1 in ota_0, and a server in `folder` that has versions 1 to 3,
     with 2 as the target (`images`, by default small ones with the real agent);
-    with `patch_bases` it makes patches. Use it as a context manager; the server can be ended and
-    started again at its address."""
+    with `patch_bases` it makes patches. The board has the factory's `partitions`, or others. Use it as a context
+    manager; the server can be ended and started again at its address."""
 
     def __init__(
-        self, folder: Path, runtime: str, patch_bases: int = 0, images: dict | None = None, **config: object
+        self,
+        folder: Path,
+        runtime: str,
+        patch_bases: int = 0,
+        images: dict | None = None,
+        partitions: list | None = None,
+        **config: object,
     ) -> None:
         self._move_to(folder)
         self.runtime = runtime
@@ -47,7 +53,8 @@ class Home:
         self.set_target("2")
         own = factory.own_files(SERIAL, self.url, wifi=WIFI, start_spread_s=0, **config)
         files = {**agent.board_files(), **own}
-        self.flash.write_bytes(factory.flash_image(firmware.combined_image("1.27.0"), files, self.images["1"]))
+        combined = firmware.combined_image("1.27.0")
+        self.flash.write_bytes(factory.flash_image(combined, files, self.images["1"], partitions=partitions))
 
     def __enter__(self) -> "Home":
         return self
@@ -110,10 +117,10 @@ class Home:
 
     def write_file_system(self, files: dict[str, bytes]) -> None:
         """Replace the board's whole file system."""
-        address, size = next((entry[3], entry[4]) for entry in factory.LAYOUT if entry[0] == "vfs")
+        vfs = factory.place("vfs", factory.read_table(self.flash.read_bytes()))
         with self.flash.open("r+b") as flash:
-            flash.seek(address)
-            flash.write(factory.file_system(files, size))
+            flash.seek(vfs.address)
+            flash.write(factory.file_system(files, vfs.size))
 
     def check_in_step(self, name: str, slot: str) -> None:
         """Device and server must agree that this version, in this slot, is what runs."""

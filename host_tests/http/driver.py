@@ -2,7 +2,8 @@
 
 A call is {"url", "method", "data", "headers", "read", "ca", "keep"}: `read` is "json", "body" or "none"; `keep` goes on
 with the link of the call before. With "call", that function of `gadgetkeeper.provision` is called with "arguments",
-for the thing in "record". What came out is a line of JSON, too.
+for the thing in "record". With "product", that function of the product's `urequests` is called with "options". What
+came out is a line of JSON, too.
 """
 
 import sys
@@ -58,6 +59,42 @@ def call_gadgetkeeper(order):
     return {"value": value and [value.id, value.name]}
 
 
+def call_for_product(order):
+    """What a product gets of a response, by the way in which it reads it."""
+    import urequests
+
+    options = order.get("options", {})
+    if "bytes" in options:
+        options["data"] = bytes(options.pop("bytes"))
+    if "pieces" in options:
+        options["data"] = (piece for piece in options.pop("pieces"))
+    if "auth" in options:
+        options["auth"] = tuple(options["auth"])
+    kept = dict(options.get("headers", {}))
+    response = getattr(urequests, order["product"])(order["url"], **options)
+    try:
+        assert options.get("headers", {}) == kept, "the caller's headers were changed"
+        result = {"status": response.status_code, "headers": response.headers}
+        read = order.get("read", "text")
+        if read == "text":
+            assert response.text == response.text and response.text.encode() == response.content
+            result["text"] = response.text
+        elif read == "json":
+            result["json"] = response.json()
+            assert response.json() == result["json"]
+        else:
+            result["pieces"] = []
+            while True:
+                piece = response.raw.read(read)
+                if not piece:
+                    break
+                result["pieces"].append(len(piece))
+        return result
+    finally:
+        response.close()
+        response.close()
+
+
 def call(order):
     if not order.get("keep"):
         _link.close()
@@ -66,6 +103,8 @@ def call(order):
     try:
         if "call" in order:
             return call_gadgetkeeper(order)
+        if "product" in order:
+            return call_for_product(order)
         data = order.get("data")
         response = run(
             "net.urequests",
@@ -85,6 +124,8 @@ def call(order):
             result["json"] = response.json()
         elif read == "body":
             result["body"] = read_body(response)
+    except ValueError as error:
+        result = {"refused": str(error)}
     except AgentError as error:
         result = {"code": error.code, "values": [str(value) for value in error.args[1:]]}
         result["permanent"] = isinstance(error, PermanentError)

@@ -160,6 +160,9 @@ def _parser() -> Parser:
         "--firmware", type=_file("FIRMWARE"), help="combined image, or app image (default: MicroPython v1.27.0)"
     )
     common.add_argument("--bootloader", type=_file("BOOTLOADER"), help="boot loader image, for an app image")
+    common.add_argument(
+        "--app", type=file_name, metavar="FOLDER", help="with product code in place of the thermometer's"
+    )
     common.add_argument("--server", type=_checked(settings.check_server, "SERVER"), required=True)
     common.add_argument(
         "--wifi-ssid",
@@ -254,6 +257,7 @@ def _order(options: argparse.Namespace) -> Order:
         options.config,
         options.flash_size,
         allow_localhost=options.allow_localhost,
+        app=options.app,
     )
 
 

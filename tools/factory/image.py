@@ -14,8 +14,11 @@ from tools.factory.layout import (
     FLASH_BYTES,
     FLASH_SIZES,
     TABLE_ADDRESS,
+    Partition,
     layout,
     partition_table,
+    place,
+    read_table,
 )
 
 BLOCK_BYTES = 4096
@@ -92,7 +95,7 @@ def used_bytes(vfs: bytes) -> int:
 def read_files(image: bytes) -> dict[str, bytes]:
     """The files in the vfs of a flash image, by path. FactoryError when it holds none."""
     try:
-        vfs = next(part for part in layout(len(image)) if part.label == "vfs")
+        vfs = place("vfs", read_table(image))
         lfs = _mounted(image[vfs.address : vfs.address + vfs.size])
         return {
             f"{folder.rstrip('/')}/{name}": lfs.open(f"{folder.rstrip('/')}/{name}", "rb").read()
@@ -104,28 +107,37 @@ def read_files(image: bytes) -> dict[str, bytes]:
 
 
 def flash_image(
-    combined: Path, files: dict[str, bytes], app: bytes | None = None, flash_bytes: int = FLASH_BYTES
+    combined: Path,
+    files: dict[str, bytes],
+    app: bytes | None = None,
+    flash_bytes: int = FLASH_BYTES,
+    partitions: list[Partition] | None = None,
 ) -> bytes:
-    """A flash image: boot loader and app of an official combined image (or another `app`), and `files`."""
+    """A flash image: boot loader and app of an official combined image (or another `app`), and `files`, in the
+    factory's partitions or in others."""
     whole = combined.read_bytes()
     app = firmware.extract_app(combined) if app is None else app
-    return assemble(Parts(whole[: TABLE_ADDRESS - BOOTLOADER_ADDRESS], app, None), files, flash_bytes)
+    parts = Parts(whole[: TABLE_ADDRESS - BOOTLOADER_ADDRESS], app, None)
+    return assemble(parts, files, flash_bytes, partitions)
 
 
-def assemble(parts: Parts, files: dict[str, bytes], flash_bytes: int = FLASH_BYTES) -> bytes:
-    """The complete flash image of these parts and files. FactoryError when the app or the files do not fit.
+def assemble(
+    parts: Parts, files: dict[str, bytes], flash_bytes: int = FLASH_BYTES, partitions: list[Partition] | None = None
+) -> bytes:
+    """The complete flash image of these parts and files, in the factory's partitions or in others. FactoryError when
+    the app or the files do not fit.
 
     otadata, nvs and phy_init stay blank: with blank otadata the boot loader starts ota_0 and writes the first record
     itself, as after ESP-IDF's own `ota_data_initial.bin`, and the radio fills the other two."""
     from esptool.cmds import merge_bin
 
-    places = {partition.label: partition for partition in layout(flash_bytes)}
-    slot, vfs = places["ota_0"], places["vfs"]
+    partitions = partitions or layout(flash_bytes)
+    slot, vfs = place("ota_0", partitions), place("vfs", partitions)
     if len(parts.app) > slot.size:
         raise FactoryError(f"the app is {len(parts.app)} bytes long, its slot only {slot.size}")
     pieces = [
         (BOOTLOADER_ADDRESS, parts.bootloader),
-        (TABLE_ADDRESS, partition_table(layout(flash_bytes))),
+        (TABLE_ADDRESS, partition_table(partitions)),
         (APP_ADDRESS, parts.app),
         (vfs.address, file_system(files, vfs.size)),
     ]

@@ -7,7 +7,7 @@ from tools import agent, espressif, release
 from tools.factory import personal, settings
 from tools.factory.errors import FactoryError
 from tools.factory.image import BLOCK_BYTES, Parts, assemble, read_parts, used_bytes
-from tools.factory.layout import FLASH_SIZES, layout
+from tools.factory.layout import FLASH_SIZES, layout, place
 from tools.factory.personal import Secrets
 
 SPARE_BYTES = 16 * 1024
@@ -23,6 +23,8 @@ class Order:
     files: dict[str, bytes]
     flash_bytes: int
     notes: list[str] = field(default_factory=list)
+    app: Path | None = None
+    """Folder with the product's code, in place of the thermometer's."""
 
     @property
     def product(self) -> str:
@@ -62,9 +64,10 @@ def make_order(
     flash_size: str = "4MB",
     number: int = 1,
     allow_localhost: bool = False,
+    app: Path | None = None,
 ) -> Order:
-    """Read and check all of it; the boards leave with the release of this `number`. FactoryError for the first thing
-    that cannot be; nothing has been written then."""
+    """Read and check all of it; the boards leave with the release of this `number`, of the product code in the folder
+    `app` (default: the thermometer). FactoryError for the first thing that cannot be; nothing has been written then."""
     if not allow_localhost:
         settings.check_reachable(server)
     if server.startswith("https://") and not ca:
@@ -74,7 +77,7 @@ def make_order(
     notes = []
     flash_bytes = _flash_bytes(flash_size)
     parts = read_parts(firmware, bootloader)
-    slot = next(partition for partition in layout(flash_bytes) if partition.label == "ota_0")
+    slot = place("ota_0", layout(flash_bytes))
     if len(parts.app) > slot.size:
         raise FactoryError(
             f"{firmware}: the app is {len(parts.app)} bytes long, a slot of a {flash_size} flash only {slot.size}"
@@ -86,8 +89,10 @@ def make_order(
     try:
         base = settings.read_config(config) if config else {}
         merged = settings.make_config(server, wifi, base, ca is not None, digest)
-        contents = release.Contents(number, merged["product"])
+        contents = release.Contents(number, merged["product"], app=app)
         parts = replace(parts, app=release.make_release(parts.app, contents))
+    except release.ProductCodeError as error:
+        raise FactoryError(str(error)) from error
     except (agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
     if len(parts.app) > slot.size:
@@ -103,8 +108,8 @@ def make_order(
         raise FactoryError(f"{config} names certificates on the board ({base['ca']}), but gives none: CA=….pem")
     if version_id:
         files |= settings.state_file(version_id, parts.fingerprint)
-    order = Order(parts, merged, files, flash_bytes, notes)
-    vfs = next(partition for partition in layout(flash_bytes) if partition.label == "vfs")
+    order = Order(parts, merged, files, flash_bytes, notes, app)
+    vfs = place("vfs", layout(flash_bytes))
     free_bytes = vfs.size - used_bytes(
         order.image("A" * 64, personal.new_secrets())[vfs.address : vfs.address + vfs.size]
     )

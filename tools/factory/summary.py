@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tools.arguments import shown
 from tools.factory.image import used_bytes
-from tools.factory.layout import APP_ADDRESS, BOOTLOADER_ADDRESS, TABLE_ADDRESS, layout, partition_table
+from tools.factory.layout import APP_ADDRESS, BOOTLOADER_ADDRESS, TABLE_ADDRESS, partition_table, read_table
 from tools.factory.order import Order
 
 _BAR_CELLS = 10
@@ -38,13 +38,13 @@ def sha256(image: bytes) -> str:
 
 
 def _rows(order: Order, image: bytes) -> list[tuple[str, ...]]:
-    parts = order.parts
+    parts, partitions = order.parts, read_table(image)
     version = f"MicroPython {parts.micropython}" if parts.micropython else "app"
     rows = [
         _row(BOOTLOADER_ADDRESS, TABLE_ADDRESS - BOOTLOADER_ADDRESS, "", "boot loader", len(parts.bootloader)),
-        _row(TABLE_ADDRESS, 0x1000, "", "partition table", len(partition_table(layout(len(image))))),
+        _row(TABLE_ADDRESS, 0x1000, "", "partition table", len(partition_table(partitions))),
     ]
-    for label, _, _, address, size in layout(len(image)):
+    for label, _, _, address, size in partitions:
         held, used = "blank", None
         if address == APP_ADDRESS:
             held, used = version, len(parts.app)
@@ -70,6 +70,8 @@ def _lines(order: Order, serial: str, image: bytes) -> list[str]:
     lines = [f"serial number {serial}, server {config['server']}"]
     names = ", ".join(network[0] for network in config.get("wifi", []))
     lines[0] += f", WiFi {names or 'by its owner, through the setup network'}"
+    if order.app:
+        lines.append(f"product code from {order.app}")
     if config.get("signing_keys"):
         lines.append(
             f"takes only firmware signed with key {', '.join(key[:16] + '…' for key in config['signing_keys'])}"

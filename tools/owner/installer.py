@@ -70,7 +70,7 @@ def make(image: Path, out: Path, tools: Callable[[], Path]) -> None:
     content = image.read_bytes()
     try:
         files = factory.read_files(content)
-        ota_0 = next(part.address for part in factory.layout(len(content)) if part.label == "ota_0")
+        ota_0 = factory.place("ota_0", factory.read_table(content)).address
         serial = files["/serial.txt"].decode().strip()
         found = release.read_release(content[ota_0:], str(image))
     except (factory.FactoryError, KeyError, ValueError, release.ReleaseError) as error:

@@ -19,11 +19,11 @@ _AROUND = {
     "neighbour": {"password": "not-your-password", "signal": -85},
 }
 _OWNER_S = 3600
-_DONE = re.compile(r"^in step with version .*^\S+ C[^\n]* reported\n", re.MULTILINE | re.DOTALL)
+_DONE = re.compile(r"^in step with version .*^[^\n]+ reported\n", re.MULTILINE | re.DOTALL)
 
 
 def is_done(console: str) -> bool:
-    """True once the console shows a thermometer that is in step and has reported a temperature."""
+    """True once the console shows a product that is in step and has reported a temperature, or what it is for."""
     return _DONE.search(console) is not None
 
 
@@ -145,7 +145,7 @@ def _password(point: str | dict) -> str:
 
 def _is_compiled(image: bytes) -> bool:
     """True when the release in the image's first slot is bytecode."""
-    address = next(part.address for part in factory.layout(len(image)) if part.label == "ota_0")
+    address = factory.place("ota_0", factory.read_table(image)).address
     try:
         found = release.read_release(image[address:], "ota_0")
     except release.ReleaseError:

@@ -360,9 +360,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _plain_board() -> bytes:
+    """The flash of a board that runs a plain MicroPython, with room for the agent as files."""
+    return factory.flash_image(firmware.combined_image("1.27.0"), {}, partitions=factory.FORMER_LAYOUT)
+
+
 def _serve(options: argparse.Namespace) -> None:
     if not options.flash.exists():
-        write_whole(options.flash, factory.flash_image(firmware.combined_image("1.27.0"), {}))
+        write_whole(options.flash, _plain_board())
         print(f"-- {options.flash}: a new board without the agent")
     repl = Repl(Twin(options.flash), options.port)
     print(f"-- console at {repl.url} and {repl.path}; Ctrl-C here cuts the power", flush=True)

@@ -20,7 +20,6 @@ import micropython  # noqa: E402
 import network  # noqa: E402
 import ntptime  # noqa: E402
 import onewire  # noqa: E402
-import requests  # noqa: E402
 import vfs  # noqa: E402
 
 from tools.twin import cut_flash, flash, hardware, ports  # noqa: E402
@@ -36,7 +35,6 @@ hardware.power_on(_flash, _world, _power["running"], open(_power["control"], "wb
 for _module in (ds18x20, esp32, machine, network, ntptime, onewire):
     sys.modules[_module.__name__] = _module
 ports.install()
-sys.modules["urequests"] = requests  # the frozen `requests` is what a board has under both names
 
 
 class _Micropython:

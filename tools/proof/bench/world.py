@@ -30,9 +30,8 @@ CONTENDERS = (*FLOORS, *OTHERS, *OURS)
 ROOT = agent.ROOT
 _HERE = Path(__file__).parent
 _FIRST_SLOT_ADDRESS = 0x10000
-_SLOT_BYTES = 0x1C0000
-_VFS_BYTES = 0x70000
-_LARGE_SLOT_BYTES = 0x1D0000  # for the MicroPython of the pair, which is larger than the others
+_SLOT_BYTES = factory.place("ota_0", factory.LAYOUT).size
+_VFS_BYTES = factory.place("vfs", factory.LAYOUT).size
 _PATCHES_WITHIN_S = 120
 _ACCEPT = "application/octet-stream, application/json;q=0.5"
 
@@ -72,7 +71,7 @@ def contenders(
                 data = folder / key.replace(" ", "-")
                 if name in SMALL:
                     running = stack.enter_context(server.running(data, patch_bases=1))
-                    makers[key] = _Maker(data, running, (old, _changed(name.split()[2])), None, _LARGE_SLOT_BYTES)
+                    makers[key] = _Maker(data, running, (old, _changed(name.split()[2])), None, slot_bytes)
                 else:
                     running = stack.enter_context(server.running(data, firmware_form=form))
                     makers[key] = _Maker(data, running, (old, new), signed, slot_bytes)

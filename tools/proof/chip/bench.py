@@ -13,7 +13,7 @@ from pathlib import Path
 from tools import agent, espressif, factory, firmware, release, server
 from tools.factory.order import make_order
 from tools.factory.personal import new_secrets
-from tools.factory.settings import state_file
+from tools.factory.settings import own_files, state_file
 from tools.proof.chip import releases
 from tools.proof.chip.emulator import HOST, SSID, Chip, Emulator, Line
 from tools.twin import otadata, partitions
@@ -128,7 +128,9 @@ class Bench:
         """Return the same flash with stock MicroPython, and release 1's files in a folder."""
         stock = replace(self._order.parts, app=self.app)
         files = agent.deployed_files(release.release_files(release.Contents(1), releases.MICROPYTHON))
-        return replace(self._order, parts=stock, files={**self._order.files, **files}).image(SERIAL, new_secrets())
+        own = own_files(SERIAL, **{**self._order.config, **new_secrets().settings})
+        files = {**self._order.files, **files, **own}
+        return factory.assemble(stock, files, partitions=factory.FORMER_LAYOUT)
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[Chip]:

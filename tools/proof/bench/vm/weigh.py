@@ -25,11 +25,9 @@ import machine  # noqa: E402
 import micropython  # noqa: E402
 import network  # noqa: E402
 import onewire  # noqa: E402
-import requests  # noqa: E402
 
 for _loaded in (ds18x20, esp32, machine, network, onewire):
     sys.modules[_loaded.__name__] = _loaded
-sys.modules["urequests"] = requests
 sys.path[:] = [_folder, ".frozen"]
 
 
