@@ -6,6 +6,7 @@ status 0: all passed; 1: one has failed; 2: wrong arguments, or no such emulator
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (argparse.ArgumentTypeError, EmulatorError) as error:
         print(f"chip: {error}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an emulator would outlive its harness
     try:
         results = {name: tell(name, emulator) for name in options.story or STORIES}
     except KeyboardInterrupt:
