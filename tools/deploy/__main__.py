@@ -14,7 +14,7 @@ from . import mip, status
 from .board import TOOLS, Board
 from .console import console as connect
 from .deploy import Done, deploy
-from .port import BoardError
+from .port import BoardError, port_name
 
 _NAMES_MAX = 6
 _WAIT_S = 60  # a thermometer does not listen to its console while it waits for a server
@@ -123,7 +123,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name, help=run.__doc__)
         command.set_defaults(run=run)
         command.add_argument(
-            "--port", required=True, type=_port, help="/dev/ttyUSB0, COM3, socket://host:port, auto ..."
+            "--port", required=True, type=port_name, help="/dev/ttyUSB0, COM3, socket://host:port, auto ..."
         )
         if name != "console":
             command.add_argument(
@@ -140,14 +140,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             command.add_argument("--no-reset", dest="reset", action="store_false", help="do not start the thermometer")
     commands.add_parser("package", help=_package.__doc__).set_defaults(run=_package)
     return parser.parse_args(arguments)
-
-
-def _port(text: str) -> str:
-    if not text or any(char.isspace() for char in text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no port like /dev/ttyUSB0, COM3, socket://host:port or auto (PORT=...)"
-        )
-    return text
 
 
 def _seconds(text: str) -> float:

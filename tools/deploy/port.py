@@ -1,5 +1,6 @@
 """Which device a PORT means, and in a sentence why it cannot be opened."""
 
+import argparse
 import errno
 import re
 
@@ -11,6 +12,15 @@ _SHORTCUTS = {"a": "/dev/ttyACM", "u": "/dev/ttyUSB", "c": "COM"}
 
 class BoardError(Exception):
     """What went wrong with the board or the way to it; the text says what to do."""
+
+
+def port_name(text: str) -> str:
+    """What may be a PORT, for argparse."""
+    if not text or any(char.isspace() for char in text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port like /dev/ttyUSB0, COM3, socket://host:port or auto (PORT=...)"
+        )
+    return text
 
 
 def resolve(port: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from tools.arguments import failed, free_text, shown
-from tools.deploy.port import BoardError, open_serial, resolve
+from tools.deploy.port import BoardError, open_serial, port_name, resolve
 from tools.owner.improv import Improv
 
 PASSWORD_VARIABLE = "WIFI_PASSWORD"
@@ -68,19 +68,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="thermometer wifi", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--port", required=True, type=_port, help="/dev/ttyUSB0, COM3, socket://host:port, auto ...")
+    parser.add_argument("--port", required=True, type=port_name, help="/dev/ttyUSB0, COM3, socket://host:port, auto ...")
     parser.add_argument(
         "--ssid", type=free_text, help="the network's name (default: asked for, with the networks that the board sees)"
     )
     return parser.parse_args(arguments)
-
-
-def _port(text: str) -> str:
-    if not text or any(char.isspace() for char in text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no port like /dev/ttyUSB0, COM3, socket://host:port or auto (PORT=...)"
-        )
-    return text
 
 
 if __name__ == "__main__":
