@@ -68,7 +68,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="thermometer wifi", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--port", required=True, type=port_name, help="/dev/ttyUSB0, COM3, socket://host:port, auto ...")
+    parser.add_argument(
+        "--port", required=True, type=port_name, help="/dev/ttyUSB0, COM3, socket://host:port, auto ..."
+    )
     parser.add_argument(
         "--ssid", type=free_text, help="the network's name (default: asked for, with the networks that the board sees)"
     )
