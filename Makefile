@@ -117,8 +117,9 @@ twin-repl: $(READY) $(FIRMWARES)  ## A virtual board with a console for deploy, 
 server: $(READY) $(FIRMWARES)  ## Start the GadgetKeeper server [PORT=8080] [DATA=build/server] [HOST=127.0.0.1] [WORKERS=1]
 	@$(PY) -m tools.server serve --port $(or $(PORT),8080) --data "$(or $(DATA),build/server)" $(if $(HOST),--host "$(HOST)") $(if $(WORKERS),--workers "$(WORKERS)")
 
-# A worker that has nothing left takes tests from another one: the slow ones stand together, in files.
-PYTEST := $(PY) -m pytest -n 4 --dist worksteal
+# A worker that has nothing left takes tests from another one: the slow ones stand together, in files. Containers often
+# keep Python from writing what it has compiled; the suite imports the agent, and starts programs, thousands of times.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 4 --dist worksteal
 
 .PHONY: test
 test: $(READY) $(FIRMWARES)  ## The whole suite
