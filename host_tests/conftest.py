@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="the MicroPython VM has no wheel for this machine"))
 
 
-def pytest_collection_finish() -> None:
-    """Take what the tests' modules hold out of the collector's sight: the agent collects after each of its phases."""
+@pytest.fixture(autouse=True, scope="module")
+def _quick_collection():
+    """Take what is there out of the collector's sight, after what is garbage: the agent collects after each phase."""
+    gc.collect()
     gc.freeze()

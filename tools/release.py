@@ -151,7 +151,8 @@ def bundle(files: dict[str, bytes]) -> bytes:
     writer = VfsRomWriter()
     _write_folder(writer, tree)
     romfs = bytes(writer.finalise())
-    index = {path: (_content_at(romfs, path), len(content)) for path, content in files.items()}
+    starts = {path: start for path, start, _ in _records(romfs)}
+    index = {path: (starts[path], len(content)) for path, content in files.items()}
     for path in files:
         folder = path.rpartition("/")[0]
         if folder:
@@ -233,11 +234,6 @@ def _write_folder(writer: VfsRomWriter, tree: dict) -> None:
             writer.mkfile(name, content)
 
 
-def _content_at(romfs: bytes, path: str) -> int:
-    """Return where the content of the file at this path begins."""
-    return next(start for found, start, _ in _records(romfs) if found == path)
-
-
 def _files(romfs: bytes):
     """Yield each file's path and content."""
     for path, start, end in _records(romfs):
@@ -303,8 +299,8 @@ def _text(value: str) -> bytes:
 
 def _xor(data: bytes) -> bytes:
     """Return a few bytes that xor to the same as all of `data`."""
-    words = data[: len(data) // 8 * 8]
-    total = 0
-    for (word,) in struct.iter_unpack("<Q", words):
-        total ^= word
-    return total.to_bytes(8, "little") + data[len(words) :]
+    number = int.from_bytes(data, "little")
+    while (size := -(-number.bit_length() // 8)) > _ALIGNMENT:
+        half = 8 * -(-size // 2)
+        number = number >> half ^ number & (1 << half) - 1
+    return number.to_bytes(_ALIGNMENT, "little")

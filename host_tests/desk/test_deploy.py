@@ -6,7 +6,6 @@ import pty
 import select
 import subprocess
 import sys
-from functools import cache
 
 import pytest
 import serial
@@ -37,22 +36,9 @@ for size_bytes in (32000, 2000):
 """
 
 
-@pytest.fixture(autouse=True)
-def compile_once(monkeypatch):
-    monkeypatch.setattr(agent, "compiled_files", _compiled)
-
-
-_compile = agent.compiled_files
-
-
-@cache
-def _compiled(version):
-    return _compile(version)
-
-
 def deployed():
     """All of the agent's files on a board, compiled."""
-    return agent.deployed_files(_compiled(VERSION))
+    return agent.deployed_files(agent.compiled_files(VERSION))
 
 
 def deployed_source():

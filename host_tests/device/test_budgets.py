@@ -24,7 +24,7 @@ EACH_FORM = ("ours raw", "ours string", "ours object")
 
 @pytest.fixture(scope="module")
 def contenders():
-    with world.contenders((*world.OURS, "floor raw", "naive")) as found:
+    with world.contenders(tuple(dict.fromkeys((*MEASURED, *EACH_FORM, "floor raw", "naive")))) as found:
         yield found
 
 

@@ -4,7 +4,6 @@ A file that imports pytest or hypothesis is for CPython alone.
 """
 
 import ast
-import gc
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,6 @@ _CPYTHON_ONLY = {"pytest", "hypothesis"}
 def _folders(tmp_path, monkeypatch):
     """Files of a test lie in a folder of its own."""
     monkeypatch.setattr(scratch, "base", f"{tmp_path}/")
-
-
-@pytest.fixture(autouse=True)
-def _quick_collection():
-    """The agent collects garbage after each phase: what pytest holds need not be looked at each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "_File | None":

@@ -18,7 +18,7 @@ from .errors import ApiError, describe, forbidden, invalid, not_found, printable
 from .firmware import FirmwareFiles
 from .limits import Limit, network_of
 from .model import Event, Thing, Vendor, Version, sha256_hex
-from .passwords import Remembered, hash_password, is_password
+from .passwords import Remembered, hash_of_none, is_password
 from .patches import Patches
 from .seen import Seen
 from .settings import Settings
@@ -65,7 +65,7 @@ class Passwords:
         self._remembered = Remembered()
         self._wrong = Limit(_WRONG_BURST, _WRONG_PER_S)
         self._guesses = asyncio.Semaphore(_SCRYPT_AT_ONCE)
-        self._nobodys = hash_password("nobody's")  # an unknown name takes as long as a known one
+        self._nobodys = hash_of_none()  # an unknown name takes as long as a known one
 
     async def vendor_of(self, authorization: str, address: str) -> str:
         """The name of the vendor whose Basic credentials these are. 401 when they are nobody's; 429 when too many from

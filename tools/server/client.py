@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,7 @@ class Vendor:
     def __init__(self, url: str, password: str, verify: ssl.SSLContext | bool = True, name: str = "vendor") -> None:
         # trust_env off: neither a proxy nor a .netrc of the environment comes between the vendor and the server.
         credentials = (name.encode(), password.encode())
+        verify = _by_certifi() if verify is True else verify
         self._http = httpx.Client(base_url=url, auth=credentials, timeout=_TIMEOUT_S, trust_env=False, verify=verify)
 
     def close(self) -> None:
@@ -258,6 +260,12 @@ class Vendor:
         answer = answer if isinstance(answer, dict) else {}
         message = str(answer.get("message", f"status {response.status_code}"))
         raise VendorError(response.status_code, str(answer.get("code", "")), message)
+
+
+@cache
+def _by_certifi() -> ssl.SSLContext:
+    """Whom certifi trusts. Reading that takes longer than a call."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _chunks(file, progress: Callable[[int], None] | None) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 _COST = 1 << 14  # 16 MiB and some 50 ms for each guess
 _BLOCK = 8
 _SALT_BYTES = 16
+_DIGEST_BYTES = 32
 _REMEMBERED = 64
 
 MIN_CHARS = 12
@@ -27,6 +28,11 @@ def hash_password(password: str) -> str:
     # Once hashed, nobody knows any more how long it was.
     kind = "scrypt-short" if is_short(password) else "scrypt"
     return f"{kind}${_text(salt)}${_text(_scrypt(password.encode(), salt))}"
+
+
+def hash_of_none() -> str:
+    """What no password fits, and looking takes as long as for one that does."""
+    return f"scrypt${_text(os.urandom(_SALT_BYTES))}${_text(os.urandom(_DIGEST_BYTES))}"
 
 
 def is_short(password: str) -> bool:
@@ -72,7 +78,7 @@ class Remembered:
 
 
 def _scrypt(password: bytes, salt: bytes) -> bytes:
-    return hashlib.scrypt(password, salt=salt, n=_COST, r=_BLOCK, p=1, dklen=32)
+    return hashlib.scrypt(password, salt=salt, n=_COST, r=_BLOCK, p=1, dklen=_DIGEST_BYTES)
 
 
 def _text(data: bytes) -> str:

@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import errno
+import functools
 import importlib.abc
 import importlib.util
 import io
@@ -62,6 +63,12 @@ class _Blocks(UserContext):
 
     def sync(self, cfg):
         return 0
+
+
+@functools.cache
+def _compiled(source, path):
+    """The agent lets go of its modules and imports them again all the time."""
+    return compile(source, path, "exec")
 
 
 @contextlib.contextmanager
@@ -172,7 +179,7 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def run(self, path, names):
         """Run a program of the board with these global names, which it may add to."""
-        exec(compile(self._source(path), path, "exec"), names)
+        exec(_compiled(self._source(path), path), names)
 
     def find_spec(self, fullname, path=None, target=None):
         # Of the path, only what boot.py has put there is on the board.
@@ -198,7 +205,7 @@ class Files(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return False
 
     def exec_module(self, module):
-        exec(compile(self._source(module.__spec__.origin), module.__spec__.origin, "exec"), module.__dict__)
+        exec(_compiled(self._source(module.__spec__.origin), module.__spec__.origin), module.__dict__)
 
     def _source(self, path):
         with self.open(path, "rb") as file:

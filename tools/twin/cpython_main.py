@@ -28,6 +28,7 @@ def main():
     ports.install()
     gc.threshold = lambda size_bytes: None  # type: ignore[attr-defined]
     files = cpython_files.mount(esp32.Partition("vfs"))
+    gc.freeze()  # The agent collects after each of its phases: what the twin itself holds need not be looked at.
 
     behaviour = hardware.world.get("behaviour")
     if behaviour == "crash":

@@ -59,12 +59,13 @@ class Cluster:
         """Stop it at once, whoever is connected."""
         self._run("pg_ctl", "stop", "-w", "-t", _TIMEOUT_S, "-m", "immediate", "-D", str(self._folder))
 
-    def database(self) -> str:
-        """The address of a new, empty database."""
+    def database(self, copied_from: str = "template1") -> str:
+        """The address of a new database: an empty one, or a copy of one to which nobody is connected."""
         name = f"test_{uuid4().hex}"
         address = f"127.0.0.1:{self._port}"
         with psycopg.connect(f"postgresql://{_USER}@{address}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+            original = copied_from.rpartition("/")[2]
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {original} STRATEGY file_copy")
         return f"postgresql+psycopg://{_USER}@{address}/{name}"
 
     def _run(self, program: str, *arguments: str) -> None:

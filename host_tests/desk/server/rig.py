@@ -1,17 +1,23 @@
 """A server with a small fleet, and a device's calls, for the tests."""
 
+import copy
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from host_tests.desk.server.images import app
-from tools.server import Running, Vendor
+from host_tests.desk.server.postgres import Cluster
+from tools.server import Running, Vendor, running
 
 HTTP = httpx.Client(trust_env=False, timeout=30)
 FIRMWARE = app(200_032)
+NEXT = app(100_000, seed=2)
+"""The firmware of a version 2."""
 
 
 @dataclass
@@ -67,6 +73,32 @@ class Field:
         device = Device(self.server.url, serial)
         assert device.activate().status_code == 200
         return device
+
+
+class Fields:
+    """Fields that are there at once: servers on copies of the records of one that has been filled before, on SQLite and
+    on `postgresql()`, a cluster. What makes the records is the business of test_database.py and test_server.py."""
+
+    def __init__(self, folder: Path, postgresql: Callable[[], Cluster]) -> None:
+        self._folder = folder
+        self._postgresql = postgresql
+        self._made: dict[str, tuple[str | None, dict, dict, dict]] = {}
+
+    @contextmanager
+    def open(self, folder: Path, database: str = "sqlite", **settings: object) -> Iterator[Field]:
+        """A field of its own on this database, with its data in `folder`/data; `settings` as for `running`."""
+        original = self._folder / database
+        if database not in self._made:
+            url = None if database == "sqlite" else self._postgresql().database()
+            with running(original, database_url=url) as server:
+                made = make_field(server, self._folder)
+            self._made[database] = url, made.template, made.product, made.version
+        url, *records = copy.deepcopy(self._made[database])
+        shutil.copytree(original, folder / "data")
+        if url:
+            url = self._postgresql().database(copied_from=url)
+        with running(folder / "data", database_url=url, **settings) as server:
+            yield Field(server, *records)
 
 
 def make_field(server: Running | AtUrl, folder: Path) -> Field:

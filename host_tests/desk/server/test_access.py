@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from host_tests.desk.server.images import app, bundle_of, bundle_without
-from host_tests.desk.server.rig import FIRMWARE, HTTP, Device, assert_error, make_field, publish, wait_for
+from host_tests.desk.server.rig import FIRMWARE, HTTP, Device, assert_error, publish, wait_for
 from tools import firmware
-from tools.server import VendorError, running
+from tools.server import VendorError
 from tools.server.model import sha256_hex
 
 SECRET = "5e" * 16
@@ -19,20 +19,17 @@ PLAIN_MICROPYTHON = firmware.app_image("1.28.0")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def field(request, tmp_path):
+def field(request, fields, tmp_path):
     """A field of its own on either database, with few activations allowed."""
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
-    limits = {"serial_burst": 5, "again_burst": 30, "properties_max": 4}
-    with running(tmp_path / "data", database_url=url, **limits) as server:
-        yield make_field(server, tmp_path)
+    with fields.open(tmp_path, request.param, serial_burst=5, again_burst=30, properties_max=4) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(fields, tmp_path_factory):
     """One field for what has nothing to do with the database."""
-    folder = tmp_path_factory.mktemp("shared")
-    with running(folder / "data") as server:
-        yield make_field(server, folder)
+    with fields.open(tmp_path_factory.mktemp("shared")) as made:
+        yield made
 
 
 def test_thief_without_the_secret_gets_nothing_and_the_board_keeps_its_key(field):

@@ -10,20 +10,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from host_tests.desk.server.images import app
-from host_tests.desk.server.rig import HTTP, Device, make_field, publish
+from host_tests.desk.server.rig import HTTP, Device, publish
 from tools import espressif
 from tools.factory.record import FLASHED, STARTED, Record
-from tools.server import VendorError, running
+from tools.server import VendorError
 from tools.server.model import sha256_hex
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("commands")
-    with running(folder / "data") as server:
-        yield make_field(server, folder)
+def field(fields, tmp_path_factory):
+    with fields.open(tmp_path_factory.mktemp("commands")) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import update
 
 from host_tests.desk.server.images import app
-from host_tests.desk.server.rig import Field, make_field, publish
-from tools.server import running
+from host_tests.desk.server.rig import NEXT, Field, publish
 from tools.server.database import Database
 from tools.server.fleet import count
 from tools.server.model import Reading, Thing, now_s
@@ -20,10 +19,9 @@ PAGES = ("", "things", "things/{thing}", "versions", "rollouts", "rollouts/new?v
 
 
 @pytest.fixture
-def field(tmp_path):
+def field(fields, tmp_path):
     """A field whose thing S1 has a week of temperatures and runs version 1; version 2 is published."""
-    with running(tmp_path / "data") as server:
-        made = make_field(server, tmp_path)
+    with fields.open(tmp_path) as made:
         made.devices = [made.device(serial) for serial in ("S1", "S2", "S3")]
         first = made.devices[0]
         first.call("PUT", f"/versions/{made.version['id']}.json")
@@ -31,7 +29,7 @@ def field(tmp_path):
         first.write("20.25")
         for device in made.devices[:2]:  # the first one runs what it should: its failure is past
             device.write(json.dumps({"phase": "given up", "versionId": made.version["id"], "attempt": 3}), "status")
-        made.next = publish(server, made.template, tmp_path, app(100_000, seed=2))
+        made.next = publish(made.server, made.template, tmp_path, NEXT)
         database = Database(f"sqlite:///{tmp_path / 'data' / FILE}")
         with database.writing() as session:
             for hours in range(24):

@@ -42,13 +42,12 @@ def fingerprint(image: bytes) -> str:
 
 
 @pytest.fixture
-def field(tmp_path):
+def field(fields, tmp_path):
     """A fleet that makes patches: S1 runs version 1, version 2 is published."""
-    with running(tmp_path / "data", patch_bases=2, serial_burst=100) as server:
-        field = make_field(server, tmp_path)
+    with fields.open(tmp_path, patch_bases=2, serial_burst=100) as field:
         device = field.device()
         assert device.call("PUT", f"/versions/{field.version['id']}.json").status_code == 204
-        field.new = publish(server, field.template, tmp_path, NEW)
+        field.new = publish(field.server, field.template, tmp_path, NEW)
         yield field
 
 

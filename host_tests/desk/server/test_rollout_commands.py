@@ -2,19 +2,16 @@
 
 import pytest
 
-from host_tests.desk.server.images import app
-from host_tests.desk.server.rig import HTTP, assert_error, make_field, publish
-from tools.server import VendorError, running
+from host_tests.desk.server.rig import HTTP, NEXT, assert_error, publish
+from tools.server import VendorError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def field(request, tmp_path):
+def field(request, fields, tmp_path):
     """A field on either database; S1 and S2 are activated, version 2 is published."""
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
-    with running(tmp_path / "data", database_url=url) as server:
-        made = make_field(server, tmp_path)
+    with fields.open(tmp_path, request.param) as made:
         made.devices = [made.device("S1"), made.device("S2")]
-        made.next = publish(server, made.template, tmp_path, app(100_000, seed=2))
+        made.next = publish(made.server, made.template, tmp_path, NEXT)
         yield made
 
 

@@ -129,9 +129,8 @@ class World:
 
 
 @pytest.fixture
-def world(database_url, tmp_path):
-    database = Database(database_url)
-    database.migrate()
+def world(ready_url, tmp_path):
+    database = Database(ready_url)
     made = World(database, Settings(tmp_path))
     made.fill()
     yield made
