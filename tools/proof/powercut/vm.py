@@ -4,6 +4,7 @@ Half of the devices run the agent's source, the other half the compiled agent, w
 """
 
 import random
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,13 @@ from tools import agent, factory, firmware, server
 from tools.proof.powercut.sweep import KINDS, Outcome, Setting
 from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI, is_done
-from tools.twin.device import Twin
+from tools.twin.device import Result, Twin
 
 _OPERATIONS = {1: 47, 2: 21}  # of the boot that downloads 20,000 bytes, and of the trial
 _DEVICES_PER_JOB = 4  # they mostly wait for their sensors
 _TIMEOUT_S = 60
 _GIVEN_UP = "has failed here"
+_SPOKE_IN_TRIAL = re.compile(r"\(on trial\)\n(?!-- power cut:)")
 
 
 def play(progress: Progress, count: int, setting: Setting, jobs: int) -> list[Outcome]:
@@ -72,17 +74,17 @@ class _Bench:
         twin = Twin(flash, "vm", cut=cut)
         result = twin.power_on(timeout_s=_TIMEOUT_S, until=lambda console: is_done(console) or _GIVEN_UP in console)
         reached = "-- power cut:" in result.console
-        problem = self._problem(twin, serial, result.reason)
+        problem = self._problem(twin, serial, result)
         flash.unlink()
         cuts = ((number, kind),) if reached or problem else ()
         return Outcome("vm", cuts, result.boots, [], result.console, problem)
 
-    def _problem(self, twin: Twin, serial: str, reason: str) -> str | None:
-        if reason != "until":
-            return f"I1: not in step ({reason})"
+    def _problem(self, twin: Twin, serial: str, result: Result) -> str | None:
+        if result.reason != "until":
+            return f"I1: not in step ({result.reason})"
         thing, files, state = self._running.vendor.thing(serial), twin.files(), twin.state()
         if state.get("quarantined"):
-            return self._problem_of_giving_up(twin, thing, files)
+            return self._problem_of_giving_up(twin, thing, result.console)
         if twin.slot_bytes(state["slot"], len(self._image)) != self._image or state["versionId"] != self._version:
             return "I2: the record's claim is not in its slot"
         if (thing["currentVersion"] or {}).get("id") != self._version or thing["name"] != "ThermometerDevice":
@@ -91,9 +93,10 @@ class _Bench:
             return "I5: the serial number has changed"
         return None
 
-    def _problem_of_giving_up(self, twin: Twin, thing: dict, files: dict[str, bytes]) -> str | None:
-        """Giving up is right when power failed between the boot loader's start of the trial and boot.py's trace."""
-        if files.get("/trial.txt"):
+    def _problem_of_giving_up(self, twin: Twin, thing: dict, console: str) -> str | None:
+        """Giving up is right when power failed between the boot loader's start of the trial and boot.py's trace, which
+        comes before the agent's first line."""
+        if _SPOKE_IN_TRIAL.search(console):
             return "I6: given up as never started, and it had left its trace"
         if twin.slot_bytes("ota_0", len(self._old)) != self._old or twin.state().get("versionId"):
             return "I2: the record's claim is not in its slot"
