@@ -98,6 +98,7 @@ def test_limits_on_heap_and_pieces_bite_where_they_say(contenders):
     floor = contenders["floor raw"]
     assert measure.fits(floor, piece_bytes=4096), "its sector buffer, the largest thing it needs"
     assert not measure.fits(floor, piece_bytes=4064)
+    assert measure.fits(floor, free_bytes=measure.HEAP_BYTES), "more than is free to begin with"
     assert measure.fits(floor, free_bytes=16_384)
     assert not measure.fits(floor, free_bytes=4096)
 

@@ -175,6 +175,8 @@ def _begin_table_of_names():
     number = 0
     taken = gc.mem_alloc()
     while gc.mem_alloc() - taken < _TABLE_BYTES:
+        if number % 16 == 0:
+            gc.collect()  # among garbage the table would lie in the middle of the heap
         taken = gc.mem_alloc()
         hasattr(gc, f"name {number}")
         number += 1
