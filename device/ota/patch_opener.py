@@ -32,5 +32,6 @@ def open_patch(update, response):
     while left_bytes:  # what is on flash already, and is not erased again
         left_bytes -= body.readinto(view[: min(left_bytes, _PIECE_BYTES)])
     if not update.offset:
-        update.say(f"comes as a patch of {header.patch_bytes} bytes for {header.size_bytes}")
+        how = "as a patch of" if header.base_bytes else "compressed,"
+        update.say(f"comes {how} {header.patch_bytes} bytes for {header.size_bytes}")
     return body

@@ -9,6 +9,7 @@ from host_tests.fakes.home import IMAGES, Home
 
 ON_BOTH = [pytest.param("vm", marks=pytest.mark.vm), "cpython"]
 PATCHED = re.compile(r"comes as a patch of (\d+) bytes for (\d+)")
+COMPRESSED = re.compile(r"comes compressed, (\d+) bytes for (\d+)")
 
 
 def wait_until_made(home: Home, name: str) -> list[dict]:
@@ -56,7 +57,7 @@ def test_update_compressed_for_a_board_whose_release_the_server_does_not_know(ma
     home.set_target("3")
     downloads = wait_until_made(home, "3")
     console = home.power_on()
-    patch_bytes, size_bytes = map(int, PATCHED.search(console).groups())
+    patch_bytes, size_bytes = map(int, COMPRESSED.search(console).groups())
     assert [each["sizeBytes"] for each in downloads] == [patch_bytes] and size_bytes == len(IMAGES["3"])
     home.check_in_step("3", "ota_1")
 
