@@ -132,8 +132,8 @@ def identity(path: Path) -> Identity | None:
     """Return what the release in a file says it is; None for a file that is no release."""
     with path.open("rb") as file, contextlib.suppress(Refused, ValueError), _verdict():
         head = module("ota.header").Header(file.read(_HEAD_BYTES).ljust(_HEAD_BYTES, b"\0"))
-        bundle = module("ota.bundle").Bundle(module("ota.slot").Slot(File(file, _FLASH_MAX_BYTES)))
-        manifest = module("agent.manifest").parse_manifest(bundle.text("/manifest.json"))
+        bundle = module("ota.bundle_files").Bundle(module("ota.slot").Slot(File(file, _FLASH_MAX_BYTES)))
+        manifest = module("agent.manifest_reader").parse_manifest(bundle.text("/manifest.json"))
         return Identity(head.product, manifest.release, manifest.floor)
     return None
 

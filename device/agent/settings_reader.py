@@ -28,7 +28,7 @@ def load_settings(device) -> None:
         settings.server = ""  # nothing is sent before it is known where to
     given = _given(device)
     try:
-        manifest = run("agent.manifest", "parse_manifest", read_text(device.release + "manifest.json"))
+        manifest = run("agent.manifest_reader", "parse_manifest", read_text(device.release + "manifest.json"))
         given.update(manifest.settings)
         given["app"], given["release"], given["floor"] = manifest.app, str(manifest.release), manifest.floor
         given["built_at"] = manifest.built_at

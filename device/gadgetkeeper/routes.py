@@ -16,7 +16,9 @@ write property | PUT | /v1/things/{thing}/properties/{property}/value.json | no_
 """
 
 
-def route(name: str) -> str:
-    """Return the table's line for this call, without its name."""
-    start = _TABLE.index(f"\n{name} | ") + len(name) + 4
-    return _TABLE[start : _TABLE.index("\n", start)]
+class Route:
+    """The call with this name: method, path, and the code of the error that a 404 means."""
+
+    def __init__(self, name: str) -> None:
+        start = _TABLE.index(f"\n{name} | ") + len(name) + 4
+        self.method, self.path, self.missing = _TABLE[start : _TABLE.index("\n", start)].split(" | ")

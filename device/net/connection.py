@@ -14,22 +14,27 @@ _SEND_MS = const(20000)  # for the TLS handshake, and for the request
 _POLL_MS = const(50)
 
 
-def reuse(link, origin: str):
-    """Return the link's open connection to `origin` if it is still good, otherwise None; any other one is closed."""
+def reuse(link, origin: str, message: bytes):
+    """Send `message` over the link's open connection to `origin` and return it; None when it is not good any more, or
+    leads elsewhere. It is then closed."""
     raw, link.raw = link.raw, None
-    if raw and (origin != link.origin or not _is_idle(raw)):
-        raw.close()
-        return None
-    return raw
+    try:
+        if origin == link.origin and _is_idle(raw):
+            send(raw, message, origin)
+            return raw
+    except Exception:  # a server may close a kept connection at any time
+        pass
+    raw.close()
+    return None
 
 
-def open_connection(address, ca: str, message: bytes):
-    """Return a connection to the `address` over which `message` has been sent; with TLS, to a server that one of the
-    certificates in the file `ca` vouches for, and for being this host.
+def open_connection(host: str, port: int, uses_tls: bool, ca: str, message: bytes):
+    """Return a connection over which `message` has been sent; with TLS, to a server that one of the certificates in the
+    file `ca` vouches for, and for being this host.
 
     OSError when there is no connection; RetryableError when the server does not prove who it is."""
-    context = run("net.tls_context", "tls_context", address.host, ca) if address.uses_tls else None
-    family, _, _, _, place = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)[0]
+    context = run("net.tls_context", "tls_context", host, ca) if uses_tls else None
+    family, _, _, _, place = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     plain = socket.socket(family, socket.SOCK_STREAM)
     raw = None
     try:
@@ -39,14 +44,14 @@ def open_connection(address, ca: str, message: bytes):
         raw = plain
         if context:
             # No waiting for the handshake here: a server that stalls in it would never let go of us.
-            raw = context.wrap_socket(plain, server_hostname=address.host, do_handshake_on_connect=False)
-        send(raw, message, address.host)
+            raw = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        send(raw, message, host)
         return raw
     except BaseException as error:
         plain.close()
         if not raw or not context or isinstance(error, AgentError) or not isinstance(error, Exception):
             raise
-        raise run("net.tls_context", "refusal", address.host, ca, error)
+        raise run("net.tls_context", "refusal", host, ca, error)
 
 
 def send(raw, message: bytes, host: str) -> None:

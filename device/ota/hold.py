@@ -21,18 +21,11 @@ def why_held(device, target) -> "str | None":
     pending = record.pending
     if pending and pending.version_id == target.id and (pending.head or pending.phase != DOWNLOAD):
         return None  # what is there already goes on
-    if record.downloads >= _DOWNLOADS_MAX and record.day == _day(device):
+    if record.downloads >= _DOWNLOADS_MAX and record.day == today(device):
         return f"firmware {target.name} waits: {record.downloads} downloads were begun today"
     return None
 
 
-def count_download(device) -> None:
-    """Count a download that begins; the caller saves the record."""
-    record, day = device.record, _day(device)
-    record.downloads = record.downloads + 1 if record.day == day else 1
-    record.day = day
-
-
-def _day(device) -> int:
+def today(device) -> int:
     """Return today's number, as the server's date has it; otherwise the board's clock, which counts its days."""
     return (run("net.http_date", "date_s", device.server_date) or int(time.time())) // _DAY_S

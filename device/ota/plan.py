@@ -22,6 +22,7 @@ def plan(device, target: Version) -> Update:
         begun = None
     attempts = begun.attempts if begun and begun.slot == slot.label else 0
     update = Update(device, target, slots.running, slot, Pending(target.id, slot.label, attempts))
+    update.day = run("ota.hold", "today", device)
     update.chip_revision = device.board.chip_revision()
     if not device.settings.signing_keys:
         update.say("needs no signature: /config.json has no signing_keys")

@@ -6,8 +6,6 @@ from micropython import const
 
 _HEADER_BYTES = const(288)  # what the header check needs
 _SECTOR_BYTES = const(4096)
-_HELD_BACK_BYTES = const(32)
-_RECORDED_BYTES = const(64)  # beyond those held back, the release's number: what tells whose download it is
 _IM_USED = const(226)
 
 
@@ -21,7 +19,6 @@ def receive(update, response, body) -> Next:
     size_bytes = None if body.size_bytes is None else offset + body.size_bytes
     # Only an exact size tells which sector is the last one that may be erased.
     etag = None if size_bytes is None or body.surplus_bytes else response.headers.get("etag")
-    end = size_bytes if etag else None
     if offset == 0:
         # Escapes make a text look longer than its image is.
         least_bytes = size_bytes if size_bytes and not body.surplus_bytes else 0
@@ -31,25 +28,12 @@ def receive(update, response, body) -> Next:
                 _check_signature_fits(update, size_bytes)
         except AgentError as error:
             update.refuse(error)
-        end = _write_ahead(update, head, etag, size_bytes, response.status_code == _IM_USED)
-    return Next("ota.writer", "write", update, body, head, offset, end, size_bytes)
+        is_patch = response.status_code == _IM_USED
+        return Next("ota.beginning", "write_ahead", update, body, head, etag, size_bytes, is_patch)
+    return Next("ota.writer", "write", update, body, head, offset, size_bytes if etag else None, size_bytes)
 
 
 def _check_signature_fits(update, size_bytes: int) -> None:
     """Refuse what cannot be signed by its size: a signature makes an image whole sectors long."""
     if update.device.settings.signing_keys and size_bytes % _SECTOR_BYTES:
         raise PermanentError("no_signature")
-
-
-def _write_ahead(update, head, etag: "str | None", size_bytes: "int | None", is_patch: bool) -> "int | None":
-    """Write the record before the first erase, which takes the slot's old image away.
-
-    Return where the firmware certainly ends, None when that is not known; its download can then be resumed."""
-    pending = update.pending
-    update.slot.held_back = bytes(head[:_HELD_BACK_BYTES])
-    if run("agent.identifiers", "is_etag", etag):
-        pending.head, pending.etag, pending.size_bytes = bytes(head[:_RECORDED_BYTES]).hex(), etag, size_bytes
-        pending.whole = not is_patch  # the rest comes as the beginning did
-    run("ota.hold", "count_download", update.device)
-    update.device.record.write_ahead(pending, quarantined=None)
-    return pending.size_bytes

@@ -36,6 +36,7 @@ class Update:
         self.offset = 0
         self.patch_header: bytes | None = None
         self.release: int | None = None  # the number that its header names
+        self.day = 0  # today's number
         self.chip_revision: int | None = None  # major * 100 + minor; None where it cannot be told
 
     def say(self, sentence: str) -> None:

@@ -4,7 +4,7 @@ import json
 
 import vfs
 from esp32 import Partition
-from ota.bundle import Bundle
+from ota.bundle_files import Bundle
 from ota.slot import Slot
 
 from host_tests.unit import boot

@@ -7,7 +7,7 @@ import struct
 import machine
 from agent.errors import PermanentError
 from esp32 import Partition
-from ota.bundle import Bundle
+from ota.bundle_files import Bundle
 from ota.slot import Slot
 
 from host_tests.unit import boot

@@ -5,8 +5,6 @@ import sys
 import net.connection
 from agent.errors import AgentError
 
-ADDRESS = type("Address", (), {"host": "server", "port": 443, "uses_tls": True})
-
 
 class Plain:
     """A connection that works; `closed` once it is let go of."""
@@ -56,7 +54,7 @@ def opened(error):
     kept = net.connection.socket
     net.connection.socket = sys.modules["net.tls_context"] = world = World(error)
     try:
-        net.connection.open_connection(ADDRESS, "/ca.pem", b"GET / HTTP/1.1")
+        net.connection.open_connection("server", 443, True, "/ca.pem", b"GET / HTTP/1.1")
     except BaseException as raised:
         return raised, world.plain.closed
     finally:

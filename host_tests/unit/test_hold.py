@@ -1,7 +1,6 @@
 """What never works must not wear the flash out: downloads a day, malformed bodies, and when a quarantine ends."""
 
 from agent.errors import RetryableError
-from gadgetkeeper.call import Route
 from gadgetkeeper.refusal import refusal
 from ota import hold
 
@@ -157,6 +156,6 @@ def test_server_that_is_not_verified_is_left_alone_for_an_hour_at_most():
     ):
         reply = Reply(status_code=503)
         reply.headers["retry-after"], reply.headers["date"] = asked, MORNING
-        route = Route("get target version")
-        assert refusal(reply, route, True).retry_after_s == verified_s, asked
-        assert (refusal(reply, route, False).retry_after_s or 0) == unverified_s, asked
+        name = "get target version"
+        assert refusal(name, reply, True).retry_after_s == verified_s, asked
+        assert (refusal(name, reply, False).retry_after_s or 0) == unverified_s, asked

@@ -3,7 +3,7 @@
 import struct
 
 from agent.errors import PermanentError
-from agent.manifest import check_manifest
+from agent.manifest_reader import check_manifest
 from ota.volume import check_volume
 
 from host_tests.unit.expect import raises

@@ -1,0 +1,21 @@
+"""What follows from a download that has failed."""
+
+from agent.errors import AgentError, RetryableError
+from agent.runner import Next, run
+
+_MALFORMED = ("bad_base64", "bad_firmware_body", "firmware_cut")
+
+
+def meet(update, source: str, error: AgentError, is_bounded: bool) -> Next:
+    """Take the whole firmware where a patch has failed with this error; otherwise raise it, once a malformed answer has
+    counted as a try. `is_bounded`: had the answer been cut, that would have been the error."""
+    if is_bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
+        error = RetryableError("patch_damaged", "end")
+    # So far a slot has been erased for it, and the next try's body may be as malformed: that has to end.
+    if is_bounded and error.code in _MALFORMED and update.device.record.pending is update.pending:
+        update.refuse(error)
+    if not error.code.startswith("patch_") or error.code == "patch_cut":
+        raise error
+    update.say(run("agent.sentences", "sentence", error) + "; taking the whole firmware instead")
+    run("ota.reconcile", "take_whole", update.device.record, update.pending, error)
+    return Next("ota.install", "install", update.device, update.target, source)
