@@ -36,7 +36,7 @@ class Response:
         """The whole body; the connection is closed then."""
         if self._content is None:
             try:
-                self._content = self._response.content
+                self._content = run("net.content", "read_content", self._response)
             finally:
                 self.close()
         return self._content

@@ -23,12 +23,3 @@ class RetryableError(AgentError):
 
 class PermanentError(AgentError):
     """Another try changes nothing: somebody has to change the board, its settings, the firmware or the server."""
-
-
-def reason(error: BaseException) -> str:
-    """Return what a foreign error is about in one word: the name of its errno, or its type."""
-    import errno
-
-    if isinstance(error, OSError) and error.args:
-        return getattr(errno, "errorcode", {}).get(error.args[0], str(error.args[-1]))
-    return type(error).__name__

@@ -56,4 +56,7 @@ def _encode(record) -> dict:
 
 
 def _without_none(members: dict) -> dict:
-    return {name: value for name, value in members.items() if value is not None}
+    for name in tuple(members):
+        if members[name] is None:
+            del members[name]
+    return members

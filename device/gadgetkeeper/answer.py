@@ -13,7 +13,7 @@ def answer(device, name: str, **names) -> dict:
     """Make the call, and return the JSON object that is answered; an empty one for anything else."""
     response = call(device, name, **names)
     try:
-        members = response.json()
+        members = run("net.content", "read_json", response)
     except AgentError as error:
         error.call = name
         raise

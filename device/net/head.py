@@ -71,5 +71,6 @@ def _frame(response, closes: bool) -> None:
         response.chunked = response.status_code != _NO_CONTENT
     elif length:
         response.left_bytes = int(length)
-    if response.left_bytes is None or closes or "close" in headers.get("connection", "").lower():
+    response.bounded = response.left_bytes is not None
+    if not response.bounded or closes or "close" in headers.get("connection", "").lower():
         response.link = None

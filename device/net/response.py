@@ -6,7 +6,7 @@ The only module of the network that has to stay in memory while a firmware strea
 import select
 import time
 
-from agent.errors import RetryableError, reason
+from agent.errors import RetryableError
 from agent.runner import run
 from micropython import const
 
@@ -24,7 +24,8 @@ _CHUNK_SIZE_DIGITS = const(8)
 
 class Response:
     """The response on the non-blocking connection `raw`: `status_code`, the few `headers` that are looked at
-    (lower-case names), and the body. With a `link`, a connection that can be used again is left there."""
+    (lower-case names), and the body, whose end is marked by a length or by chunks when it is `bounded`, and otherwise
+    by the connection's. With a `link`, a connection that can be used again is left there. As a whole: `content`."""
 
     def __init__(self, raw, link=None) -> None:
         self.status_code = 0
@@ -33,6 +34,7 @@ class Response:
         self.link = link
         self.left_bytes: int | None = None  # of the body, or of its chunk; None when the connection's end is its end
         self.chunked = False
+        self.bounded = False
         self.begun = False  # a byte has arrived
         self._read = getattr(raw, "readinto", None) or raw.recv_into
         self._read_line = getattr(raw, "readline", None) or (lambda size: raw.recv(1))  # CPython's has none
@@ -42,11 +44,6 @@ class Response:
         self._limit_ms = _ANSWER_MS  # after the start
         self._window_bytes = 0  # still to come before a streamed body gets more time
         self._left_ms = 0  # when the caller went off with what had come
-
-    @property
-    def bounded(self) -> bool:
-        """True when the body's end is marked, by a length or by chunks; False when it ends with the connection."""
-        return self.left_bytes is not None
 
     def readinto(self, view: memoryview) -> int:
         """Put the next bytes of the body into `view`; return how many, 0 at its end. RetryableError when it is cut."""
@@ -60,15 +57,6 @@ class Response:
         self._window_bytes -= count
         self._left_ms = self._elapsed_ms()
         return count
-
-    @property
-    def content(self) -> bytes:
-        """The whole body, see `content.read_content`."""
-        return run("net.content", "read_content", self)
-
-    def json(self) -> object:
-        """Return the body as JSON, see `content.read_json`."""
-        return run("net.content", "read_json", self)
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""
@@ -142,7 +130,7 @@ class Response:
                     return some
             except OSError as error:
                 if error.errno != _EAGAIN:
-                    raise self._cut(reason(error))
+                    raise self._cut(run("net.reason", "reason", error))
             # A look at the clock is for those who keep us waiting.
             now_ms = self._elapsed_ms()
             if limit_ms is None:

@@ -1,6 +1,6 @@
 """Sending a request: its address taken apart, its message, and the connection that it goes over."""
 
-from agent.errors import AgentError, PermanentError, RetryableError, reason
+from agent.errors import AgentError, PermanentError, RetryableError
 from agent.runner import Next, run
 from micropython import const
 
@@ -56,7 +56,9 @@ def _message(method: str, address: Address, data: "bytes | None", headers: dict)
 def unreachable(url: str, error: Exception) -> AgentError:
     """Return the error for a server whose connection has failed with this one."""
     unknown = isinstance(error, OSError) and (error.errno or 0) < 0  # so says getaddrinfo
-    return RetryableError("no_address" if unknown else "no_answer", Address(url).host, reason(error))
+    return RetryableError(
+        "no_address" if unknown else "no_answer", Address(url).host, run("net.reason", "reason", error)
+    )
 
 
 def redirected(url: str) -> AgentError:

@@ -5,7 +5,8 @@ import gc
 import time
 
 import tls
-from agent.errors import PermanentError, RetryableError, reason
+from agent.errors import PermanentError, RetryableError
+from agent.runner import run
 
 
 def tls_context(host: str, ca: str):
@@ -30,7 +31,7 @@ def tls_context(host: str, ca: str):
         if count == 0:
             raise ValueError
     except (OSError, ValueError) as error:
-        raise PermanentError("bad_ca", ca, reason(error))
+        raise PermanentError("bad_ca", ca, run("net.reason", "reason", error))
     return context
 
 
@@ -47,4 +48,6 @@ def refusal(host: str, ca: str, error: BaseException) -> RetryableError:
     for words, code in _REFUSALS.items():
         if words in str(error):
             return RetryableError(code, host, ca, "{}-{:02}-{:02}".format(*time.localtime()))
-    return RetryableError("tls_failed", host, str(error).strip() if isinstance(error, ValueError) else reason(error))
+    return RetryableError(
+        "tls_failed", host, str(error).strip() if isinstance(error, ValueError) else run("net.reason", "reason", error)
+    )

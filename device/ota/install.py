@@ -17,20 +17,19 @@ def install(device, target: Version, source: str) -> Next:
     update = run("ota.plan", "plan", device, target)
     if not update.download:
         return Next("ota.arming", "check_and_arm", update, None)
-    response, is_bounded = None, False
+    response = None
     try:
         if update.offset:
             response = run("ota.fetch", "fetch_rest", update, source)
         else:
             response = run(source, "firmware", device, target.id, update.download)
-        is_bounded = response.bounded
         if response.status_code == _IM_USED:
             body = run("ota.patch_opener", "open_patch", update, response)
         else:
             body = run("ota.decoder", "open_body", response)
         size_bytes = run("ota.receiver", "receive", update, response, body)
     except AgentError as error:
-        return Next("ota.setback", "meet", update, source, error, is_bounded)
+        return Next("ota.setback", "meet", update, source, error, bool(response and response.bounded))
     finally:
         if response:
             response.close()

@@ -121,7 +121,7 @@ def call(order):
         result["bounded"] = response.bounded
         read = order.get("read", "json")
         if read == "json":
-            result["json"] = response.json()
+            result["json"] = run("net.content", "read_json", response)
         elif read == "body":
             result["body"] = read_body(response)
     except ValueError as error:

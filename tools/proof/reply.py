@@ -42,10 +42,6 @@ class Reply:
 
     take = readinto
 
-    def json(self) -> "dict":
-        """The body's value."""
-        return json.loads(str(self.body, "utf-8"))
-
     def close(self):
         """End the answer."""
         self.closed = True
