@@ -25,6 +25,7 @@ _PENDING_VERIFY = const(1)
 _VALID = const(2)
 _GET_BUFFER_SIZE = const(11)
 _LOADER_BYTES = const(128)
+_HEADER_BYTES = const(24)
 _INDEX_ENTRY_BYTES = const(12)
 _FOLDER = const(0xFFFFFFFF)  # as a size
 
@@ -55,23 +56,15 @@ class File(io.IOBase):
 
 
 class Bundle:
-    """The release's files in a slot, as a read-only file system for `vfs.mount`. OSError when there are none.
+    """The release's files in a slot, as a read-only file system for `vfs.mount`.
 
-    They lie in the segment for load address 0: a ROMFS, and behind it an index, which saves searching: for each path
-    its CRC-32, where its content begins in the segment, and its size; at the very end the number of paths."""
+    They lie in the segment for load address 0, whose data begins at `start`: a ROMFS, and behind it an index, which
+    saves searching: for each path its CRC-32, where its content begins in the segment, and its size; at the very end
+    the number of paths."""
 
-    def __init__(self, slot):
-        self._slot = slot
-        self._start = 24
-        for _ in range(self._read(0, 2)[1]):
-            address, size = struct.unpack("<II", self._read(self._start, 8))
-            self._start += 8
-            if address == 0 and self._read(self._start, 3) == b"\xd2\xcd\x31":
-                self._index_end = self._start + size - 4
-                self._index_size = _INDEX_ENTRY_BYTES * struct.unpack("<I", self._read(self._index_end, 4))[0]
-                return
-            self._start += size
-        raise OSError(2)
+    def __init__(self, slot, start, index_at, index_size):
+        self._slot, self._start = slot, start
+        self._index_at, self._index_size = index_at, index_size
 
     def mount(self, readonly, mkfs):
         """For vfs.mount: nothing is to be done."""
@@ -86,12 +79,12 @@ class Bundle:
         start, size = self._find(path)
         if path[-4:] in (".mpy", ".txt"):
             return File(self._slot, self._start + start, size)
-        content = self._read(self._start + start, size)
+        content = read(self._slot, self._start + start, size)
         return io.BytesIO(content) if "b" in mode else io.StringIO(content.decode())
 
     def _find(self, path):
         key = struct.pack("<I", binascii.crc32(path.encode()))
-        index = self._read(self._index_end - self._index_size, self._index_size)
+        index = read(self._slot, self._index_at, self._index_size)
         at = index.find(key)
         while at > 0 and at % _INDEX_ENTRY_BYTES:
             at = index.find(key, at + 1)
@@ -99,10 +92,26 @@ class Bundle:
             raise OSError(2)
         return struct.unpack_from("<II", index, at + 4)
 
-    def _read(self, at, size):
-        buffer = bytearray(size)
-        self._slot.readblocks(at // _SECTOR_BYTES, buffer, at % _SECTOR_BYTES)
-        return buffer
+
+def read(slot, at, size):
+    """Return that many bytes of the slot."""
+    buffer = bytearray(size)
+    slot.readblocks(at // _SECTOR_BYTES, buffer, at % _SECTOR_BYTES)
+    return buffer
+
+
+def find_bundle(slot):
+    """Return the Bundle in the slot. OSError when there is none."""
+    at = _HEADER_BYTES
+    for _ in range(read(slot, 0, 2)[1]):
+        address, size = struct.unpack("<II", read(slot, at, 8))
+        at += 8
+        if address == 0 and read(slot, at, 3) == b"\xd2\xcd\x31":
+            index_end = at + size - 4
+            index_size = _INDEX_ENTRY_BYTES * struct.unpack("<I", read(slot, index_end, 4))[0]
+            return Bundle(slot, at, index_end - index_size, index_size)
+        at += size
+    raise OSError(2)
 
 
 class Start:
@@ -125,7 +134,7 @@ class Start:
         """Make the slot's release importable; without one, go back to the other slot's."""
         sys.path.insert(0, "/release")  # on a board that has been deployed to, a folder
         try:
-            vfs.mount(Bundle(self.slot), "/release")
+            vfs.mount(find_bundle(self.slot), "/release")
         except OSError:
             self._go_back()
 
@@ -181,4 +190,4 @@ try:
             print("boot.py:", error)
 except Exception as error:
     print("boot.py:", error)
-Start = leave = _has_left = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811
+find_bundle = Start = leave = _has_left = start = step = None  # type: ignore[assignment,misc]  # nothing of this stays in memory  # noqa: F811

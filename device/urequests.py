@@ -7,8 +7,9 @@ import json as _json
 
 from agent.errors import RetryableError
 from agent.runner import run
+from micropython import const
 
-_FRAMING = " connection content-length host transfer-encoding "
+_FRAMING = const(" connection content-length host transfer-encoding ")
 
 
 class Response:

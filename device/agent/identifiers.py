@@ -1,6 +1,8 @@
 """What may stand as an Id, a key or an entity tag in a path, a header and the record."""
 
-_CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-"
+from micropython import const
+
+_CHARACTERS = const("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
 
 
 def is_id(value: object) -> bool:

@@ -11,7 +11,7 @@ from .runner import run
 
 _RESTART_MS = const(60000)
 # MicroPython looks for its own modules on the file system as well, at each import, unless it finds them here.
-_OFTEN_IMPORTED = ("binascii", "json", "os", "struct", "time")
+_OFTEN_IMPORTED = const(("binascii", "json", "os", "struct", "time"))
 
 
 def live(board, console=None, root: str = "/") -> None:

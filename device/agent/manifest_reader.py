@@ -2,11 +2,13 @@
 
 import json
 
+from micropython import const
+
 from .errors import PermanentError
 from .manifest import Manifest
 from .settings import RELEASE_SETTINGS, table
 
-_NUMBER_MAX = 1 << 31
+_NUMBER_MAX = const(1 << 31)
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -18,7 +18,7 @@ _RESTART_S = const(1800)  # for the first restart
 _DOUBLINGS_MAX = const(6)  # 32 hours
 _HEAP_FAILURES = const(8)  # for the first restart, some ten minutes
 _KEPT_MAX_BYTES = const(1900)  # some 80 readings
-_UNREACHABLE = ("no_answer", "no_address", "no_wifi", "tls_failed", "tls_stalled", "bad_ca")
+_UNREACHABLE = const(("no_answer", "no_address", "no_wifi", "tls_failed", "tls_stalled", "bad_ca"))
 
 
 def keep(device, property_id: str, value: object, measured_ms: int, error: "Exception | None") -> None:

@@ -9,9 +9,9 @@ from .files import read_text
 from .identifiers import is_etag, is_id
 from .record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Record
 
-_BEYOND_CALENDAR_S = 1 << 31
+_BEYOND_CALENDAR_S = const(1 << 31)
 _HEAD_DIGITS = const(128)
-_DIGITS = "0123456789abcdef"
+_DIGITS = const("0123456789abcdef")
 
 
 def read_record(root: str) -> Record:

@@ -10,7 +10,7 @@ from .call import call
 _OK = const(200)
 _PARTIAL_CONTENT = const(206)
 _IM_USED = const(226)
-_PATCH = "gkp"  # the instance manipulation's name, see docs/patch-format.md
+_PATCH = const("gkp")  # the instance manipulation's name, see docs/patch-format.md
 
 
 def firmware(device, version_id: str, download):

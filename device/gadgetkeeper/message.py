@@ -2,9 +2,11 @@
 
 import json
 
+from micropython import const
+
 from .routes import Route
 
-_USER_AGENT = "gadgetkeeper-thermometer"
+_USER_AGENT = const("gadgetkeeper-thermometer")
 
 
 def message(device, name: str, value: object, headers: "dict | None", names: dict) -> dict:

@@ -3,8 +3,10 @@
 docs/server-api.md says which are GadgetKeeper's own and which are chosen in its style.
 """
 
+from micropython import const
+
 # name | method | path below the server's address | code of the error that a 404 means
-_TABLE = """
+_TABLE = const("""
 activate | PUT | /v1/things/activate/{serial}.json | not_registered
 update thing | PUT | /v1/things/{thing}.json | no_thing
 get thing | GET | /v1/things/{thing}.json | no_thing
@@ -13,7 +15,7 @@ get current version | GET | /v1/things/{thing}/versions/current.json | no_curren
 get firmware | GET | /v1/things/{thing}/versions/{version}/firmware.json | no_firmware
 confirm version | PUT | /v1/things/{thing}/versions/{version}.json | no_version
 write property | PUT | /v1/things/{thing}/properties/{property}/value.json | no_property
-"""
+""")
 
 
 class Route:

@@ -15,7 +15,7 @@ _KISS_OF_DEATH_S = const(1139293696)  # as ntptime reads the 0 by which a server
 _DAY_S = const(86400)
 _NTP_TIMEOUT_S = const(2)
 _NTP_TRIES = const(2)
-_CALENDAR_END_S = 1 << 31  # MicroPython's
+_CALENDAR_END_S = const(1 << 31)  # MicroPython's
 
 _EPOCH_S = 946684800 if time.gmtime(0)[0] == 1970 else 0  # 2000-01-01 as this runtime counts; boards count from it
 

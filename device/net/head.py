@@ -9,9 +9,9 @@ _LINE_COST_BYTES = const(64)  # what a line counts beside its length
 _FIELD_MAX_BYTES = const(1000)  # of one that is read
 _LENGTH_MAX_DIGITS = const(9)
 _NO_CONTENT = const(204)
-_IDENTITY = "identity"
+_IDENTITY = const("identity")
 
-_KEPT_FIELDS = (
+_KEPT_FIELDS = const(
     " connection content-encoding content-length content-range content-type date etag im retry-after transfer-encoding "
 )
 

@@ -2,7 +2,7 @@
 
 from micropython import const
 
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_MONTHS = const("JanFebMarAprMayJunJulAugSepOctNovDec")
 _RETRY_AFTER_MAX_S = const(86400)
 _RETRY_AFTER_DIGITS = const(6)
 

@@ -17,9 +17,9 @@ _INDEX_ENTRY_BYTES = const(12)
 _COUNT_BYTES = const(4)
 _PATHS_MAX = const(256)
 _MANIFEST_MAX_BYTES = const(2048)
-_ROMFS_MAGIC = b"\xd2\xcd\x31"
-_MANIFEST = "/manifest.json"
-_NEEDED = ("/main", "/agent/loop", "/board/__init__")  # modules
+_ROMFS_MAGIC = const(b"\xd2\xcd\x31")
+_MANIFEST = const("/manifest.json")
+_NEEDED = const(("/main", "/agent/loop", "/board/__init__"))  # modules
 
 
 class Bundle:

@@ -24,7 +24,7 @@ _VERSION_AT = const(48)
 _PROJECT_AT = const(80)
 _TEXT_BYTES = const(32)
 _DESCRIPTOR_MAGIC = const(0xABCD5432)
-_MICROPYTHON_LEAST = (1, 24)  # older ones lack the boot loader's rollback, `tls`, or the dates of certificates
+_MICROPYTHON_LEAST = const((1, 24))  # older ones lack the boot loader's rollback, `tls`, or the dates of certificates
 
 
 class Header:

@@ -4,7 +4,7 @@ from agent.errors import RetryableError
 from micropython import const
 
 _BACKSLASH = const(0x5C)
-_LINE_ENDS = (0x0A, 0x0D)
+_LINE_ENDS = const((0x0A, 0x0D))
 
 
 def unescape(text: bytes) -> "tuple[bytes, bytes]":

@@ -10,7 +10,7 @@ import deflate
 from agent.errors import PermanentError, RetryableError
 from micropython import RingIO, const
 
-_COMMAND = "<iHHH"  # seek, bytes to copy, pairs, bytes to insert
+_COMMAND = const("<iHHH")  # seek, bytes to copy, pairs, bytes to insert
 _COMMAND_BYTES = const(10)
 _PIECE_BYTES = const(512)  # inflated at once, or received
 _RING_BYTES = const(2048)

@@ -9,9 +9,11 @@ from micropython import const
 
 HEADER_MAX_BYTES = const(1024)
 
-_MAGIC = b"GKP"
+_MAGIC = const(b"GKP")
 _VERSION = const(1)
-_FIXED = "<3sBIIHH32s32s"  # magic, version, bytes of base and result, sectors of a block, bits of the window, SHA-256s
+_FIXED = const(
+    "<3sBIIHH32s32s"
+)  # magic, version, bytes of base and result, sectors of a block, bits of the window, SHA-256s
 _FIXED_BYTES = const(80)
 _OFFSET_BYTES = const(4)
 _CRC_BYTES = const(4)

@@ -2,8 +2,9 @@
 
 from agent.errors import AgentError, RetryableError
 from agent.runner import Next, run
+from micropython import const
 
-_MALFORMED = ("bad_base64", "bad_firmware_body", "firmware_cut")
+_MALFORMED = const(("bad_base64", "bad_firmware_body", "firmware_cut"))
 
 
 def meet(update, source: str, error: AgentError, is_bounded: bool) -> Next:

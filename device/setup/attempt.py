@@ -4,10 +4,13 @@ from agent.errors import AgentError
 from agent.owner import text_or_bytes, write_owner
 from agent.runner import run
 from board import access_point
+from micropython import const
 
 from . import JOINED, NO_SERVER, NOT_REGISTERED
 
-_ANSWERS = ("key_dropped", "no_target", "no_thing", "refused", "server_error")  # of a server that has been reached
+_ANSWERS = const(
+    ("key_dropped", "no_target", "no_thing", "refused", "server_error")
+)  # of a server that has been reached
 
 
 def attempt(portal, keep_anyway: bool) -> str:

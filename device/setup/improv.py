@@ -11,7 +11,7 @@ from micropython import const
 
 from . import JOINED, NOT_REGISTERED, TRYING
 
-_HEAD = b"IMPROV\x01"
+_HEAD = const(b"IMPROV\x01")
 _LENGTH_AT = const(8)
 _DATA_AT = const(9)
 _QUIET_MAX = const(25)  # looks, half a second: the rest of a packet is lost

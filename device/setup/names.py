@@ -8,7 +8,7 @@ _PORT = const(53)
 _QUERY_MAX_BYTES = const(512)
 _HEAD_BYTES = const(12)
 _LABEL_MAX_BYTES = const(63)
-_A_IN = b"\x00\x01\x00\x01"  # an IPv4 address, in the internet
+_A_IN = const(b"\x00\x01\x00\x01")  # an IPv4 address, in the internet
 
 
 class Names:

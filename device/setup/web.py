@@ -16,8 +16,8 @@ _LINE_MAX_BYTES = const(1024)
 _REQUEST_MAX_BYTES = const(8192)
 _BODY_MAX_BYTES = const(1024)
 
-_TO_PAGE = b"HTTP/1.1 303 See Other\r\nLocation: /\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-_BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+_TO_PAGE = const(b"HTTP/1.1 303 See Other\r\nLocation: /\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n")
+_BAD = const(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 _PAGE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
     b"X-Frame-Options: DENY\r\nConnection: close\r\n\r\n"
