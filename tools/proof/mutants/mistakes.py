@@ -7,7 +7,7 @@ _READER, _FILES = "device/agent/record_reader.py", "device/agent/files.py"
 _PROVISION, _THINGS = "device/gadgetkeeper/provision.py", "device/gadgetkeeper/things.py"
 _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
-_BUNDLE = "device/ota/bundle.py"
+_BEGINNING, _BUNDLE = "device/ota/beginning.py", "device/ota/bundle.py"
 _RECONCILE, _SIGNATURE, _SLOTS = "device/ota/reconcile.py", "device/ota/signature.py", "device/ota/slots.py"
 _HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings_reader.py", "device/ota/traces.py"
 _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove", "device/ota/writer.py:write"
@@ -110,15 +110,15 @@ MUTANTS = [
     # The download
     Mutant(
         "the record is not written ahead of the first erase",
-        f"{_RECEIVER}:_write_ahead",
+        f"{_BEGINNING}:write_ahead",
         replace_statement(
-            _WRITE_AHEAD, "update.device.record.pending = pending", "update.device.record.quarantined = None"
+            "record.write_ahead(pending, quarantined=None)", "record.pending = pending", "record.quarantined = None"
         ),
     ),
     Mutant(
         "the record is written before the header is checked",
         f"{_RECEIVER}:receive",
-        swap(_OR_REFUSE, "end = _write_ahead(...)"),
+        replace_statement(_OR_REFUSE, "update.device.record.write_ahead(update.pending)", "..."),
     ),
     Mutant("the header is not checked before the first erase", f"{_RECEIVER}:receive", remove(_CHECK_HEADER)),
     Mutant(
@@ -293,14 +293,14 @@ MUTANTS = [
         "the manifest is not compared with the image",
         f"{_BUNDLE}:check_bundle",
         replace(
-            'run("agent.manifest", "check_manifest", text, release, product)',
-            'run("agent.manifest", "parse_manifest", text)',
+            'run("agent.manifest_reader", "check_manifest", text, release, product)',
+            'run("agent.manifest_reader", "parse_manifest", text)',
         ),
     ),
     Mutant(
         "the product's module is not looked for",
         f"{_BUNDLE}:check_bundle",
-        remove("bundle.check_module('/' + manifest.app.replace('.', '/'))"),
+        remove('run("ota.bundle_files", "check_app", slot, manifest.app)'),
     ),
     Mutant(
         "the bundle is not checked",
@@ -405,7 +405,7 @@ MUTANTS = [
     ),
     Mutant(
         "what a release may set is not limited",
-        "device/agent/manifest.py:parse_manifest",
+        "device/agent/manifest_reader.py:parse_manifest",
         remove("if name not in RELEASE_SETTINGS: ..."),
     ),
 ]
