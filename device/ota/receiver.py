@@ -29,7 +29,7 @@ def receive(update, response, body) -> Next:
         except AgentError as error:
             update.refuse(error)
         is_patch = response.status_code == _IM_USED
-        return Next("ota.beginning", "write_ahead", update, body, head, etag, size_bytes, is_patch)
+        return Next("ota.write_ahead", "write_ahead", update, body, head, etag, size_bytes, is_patch)
     return Next("ota.writer", "write", update, body, head, offset, size_bytes if etag else None, size_bytes)
 
 

@@ -7,7 +7,7 @@ _READER, _FILES = "device/agent/record_reader.py", "device/agent/files.py"
 _PROVISION, _THINGS = "device/gadgetkeeper/provision.py", "device/gadgetkeeper/things.py"
 _FIRMWARE = "device/gadgetkeeper/firmware.py"
 _ARMING, _PLAN, _RECEIVER = "device/ota/arming.py", "device/ota/plan.py", "device/ota/receiver.py"
-_BEGINNING, _BUNDLE = "device/ota/beginning.py", "device/ota/bundle.py"
+_WRITE_AHEAD_FILE, _BUNDLE = "device/ota/write_ahead.py", "device/ota/bundle.py"
 _RECONCILE, _SIGNATURE, _SLOTS = "device/ota/reconcile.py", "device/ota/signature.py", "device/ota/slots.py"
 _HEADER, _SETTINGS, _TRACES = "device/ota/header.py", "device/agent/settings_reader.py", "device/ota/traces.py"
 _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove", "device/ota/writer.py:write"
@@ -110,7 +110,7 @@ MUTANTS = [
     # The download
     Mutant(
         "the record is not written ahead of the first erase",
-        f"{_BEGINNING}:write_ahead",
+        f"{_WRITE_AHEAD_FILE}:write_ahead",
         replace_statement(
             "record.write_ahead(pending, quarantined=None)", "record.pending = pending", "record.quarantined = None"
         ),

@@ -1,4 +1,4 @@
-"""The beginning of a download: the record is written before the first erase, which takes the slot's old image away."""
+"""The write-ahead record of a download: written before the first erase, which takes the slot's old image away."""
 
 from agent.runner import Next, run
 from micropython import const

@@ -7,7 +7,7 @@ from micropython import const
 _MALFORMED = const(("bad_base64", "bad_firmware_body", "firmware_cut"))
 
 
-def meet(update, source: str, error: AgentError, is_bounded: bool) -> Next:
+def handle(update, source: str, error: AgentError, is_bounded: bool) -> Next:
     """Take the whole firmware where a patch has failed with this error; otherwise raise it, once a malformed answer has
     counted as a try. `is_bounded`: had the answer been cut, that would have been the error."""
     if is_bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
