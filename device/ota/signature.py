@@ -26,13 +26,13 @@ _DATA_BYTES = const(351)
 _ZEROS = const(318)  # in the data block, before a 1 and 32 bytes of salt
 
 
-def check_signature(slot, sector_at: int, digest: bytes, trusted: "list[str]", view: memoryview) -> None:
+def check_signature(slot, sector_at: int, digest: bytes, trusted: "list[str]") -> None:
     """Check that the sector of signatures at byte `sector_at` of `slot` vouches with a trusted key for `digest`, the
-    SHA-256 of the image before it. PermanentError when it does not, RetryableError when it is torn or for other bytes;
-    `view` is scratch memory for one block."""
+    SHA-256 of the image before it. PermanentError when it does not; RetryableError when it is torn, or for another
+    image."""
     damaged = None
     problem: AgentError = PermanentError("no_signature")
-    block = view[:_BLOCK_BYTES]
+    block = memoryview(bytearray(_BLOCK_BYTES))
     for number in range(_BLOCKS_MAX):
         slot.read(sector_at + number * _BLOCK_BYTES, block)
         if block[0] != 0xE7 or block[1] != 0x02:
