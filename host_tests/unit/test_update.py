@@ -832,6 +832,27 @@ def test_trial_ends_only_when_the_product_works():
     assert board.installed() == V2 and board.saved()["confirmed"]
 
 
+def test_trial_is_not_passed_from_a_slot_whose_flash_has_gone_bad_since():
+    board = Bench()
+    board.install(raw())
+    board.try_out()
+    hardware.flash.program(0x20000 + 300, b"\0")
+    board.start()
+    raises(RetryableError, "wrong_hash", Vendor().round, board)
+    assert board.board.ended_trials == 0 and board.state() == otadata.PENDING_VERIFY
+    assert board.saved()["versionId"] == V1
+
+
+def test_record_remembers_that_the_proven_release_takes_signed_ones_alone():
+    for keys in ([], ["ab" * 32]):
+        board = Bench()
+        board.install(raw())
+        board.try_out()
+        board.start().device.settings.signing_keys = keys
+        board.prove()
+        assert board.saved()["signed"] is bool(keys)
+
+
 def test_after_a_fall_back_the_running_firmware_is_held_for_good():
     board = Bench()
     board.install(raw())
