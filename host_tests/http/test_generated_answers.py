@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host_tests.fakes.server import Server, answer
 from host_tests.http.rig import Driver
 from tools.twin.paths import VM
 
@@ -75,12 +74,6 @@ def drivers(tmp_path_factory):
     yield made
     for driver in made:
         driver.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server([answer(b"{}")]) as server:
-        yield server
 
 
 @pytest.mark.parametrize("read", ["json", "body"])

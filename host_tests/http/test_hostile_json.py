@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from host_tests.fakes.server import Server, answer
-from host_tests.http.rig import Driver
+from host_tests.fakes.server import answer
 
-RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 THING, KEY, VERSION = "a" * 32, "b" * 32, "c" * 32
 RECORD = [THING, KEY]
 CALLS = {"activate": ("thingId", "apiKey"), "target_version": ("id",), "current_version": ("id",)}
@@ -40,19 +38,6 @@ NO_IDS += [
     "9" * 1000,
 ]
 NO_IDS += ['"a?b"', '"a%2f"', '"{serial}"', "[" * 200 + "]" * 200]
-
-
-@pytest.fixture(scope="module", params=RUNTIMES)
-def driver(request, tmp_path_factory):
-    driver = Driver(request.param, tmp_path_factory.mktemp("hostile"))
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server([answer()]) as server:
-        yield server
 
 
 def call(driver, server, text: str, name: str) -> dict:

@@ -5,24 +5,9 @@ import json
 import pytest
 
 from host_tests.fakes.server import HOLD, RESET, Server, answer, chunks
-from host_tests.http.rig import Driver
 
-RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 GOOD = answer(b'{"id": "abc"}')
 KEY = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture(scope="module", params=RUNTIMES)
-def driver(request, tmp_path_factory):
-    driver = Driver(request.param, tmp_path_factory.mktemp("hostile"))
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server([GOOD]) as server:
-        yield server
 
 
 def call(driver, server, *script, **order):

@@ -13,24 +13,9 @@ import pytest
 import trustme
 
 from host_tests.fakes.server import Server, answer, chunks
-from host_tests.http.rig import Driver
 
-RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 GOOD = answer(b'{"id": "abc"}')
 UNICODE = "a\u03b1b\u03b2c\u03b3d\u03b4"
-
-
-@pytest.fixture(scope="module", params=RUNTIMES)
-def driver(request, tmp_path_factory):
-    driver = Driver(request.param, tmp_path_factory.mktemp("requests"))
-    yield driver
-    driver.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server([GOOD]) as server:
-        yield server
 
 
 @pytest.fixture

@@ -11,20 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from host_tests.fakes.server import HOLD, NEXT, RESET, UNWRAP, Server, answer
-from host_tests.http.rig import Driver
 
-RUNTIMES = ["cpython", pytest.param("vm", marks=pytest.mark.vm)]
 KEY = "0123456789abcdef0123456789abcdef"
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 GOOD = answer(b'{"id": "abc"}')
-
-
-@pytest.fixture(scope="module", params=RUNTIMES)
-def driver(request, tmp_path_factory):
-    driver = Driver(request.param, tmp_path_factory.mktemp("tls"))
-    yield driver
-    driver.close()
 
 
 @pytest.fixture(scope="module")
