@@ -6,7 +6,7 @@ from pathlib import Path
 
 from littlefs import LittleFS, LittleFSError
 
-from tools import espressif, firmware
+from tools import espressif, firmware, release
 from tools.factory.errors import FactoryError
 from tools.factory.layout import (
     APP_ADDRESS,
@@ -104,6 +104,13 @@ def read_files(image: bytes) -> dict[str, bytes]:
         }
     except (LittleFSError, FactoryError) as error:
         raise FactoryError(f"it is no flash image of a thermometer ({error})") from error
+
+
+def first_release(image: bytes, name: str) -> release.Release:
+    """The release that a flash image boots when it is new, in ota_0; `name` says whose image it is. FactoryError when
+    that has no such slot, ReleaseError when there is no release in it."""
+    slot = place("ota_0", read_table(image))
+    return release.read_release(image[slot.address : slot.address + slot.size], name)
 
 
 def flash_image(

@@ -70,9 +70,8 @@ def make(image: Path, out: Path, tools: Callable[[], Path]) -> None:
     content = image.read_bytes()
     try:
         files = factory.read_files(content)
-        ota_0 = factory.place("ota_0", factory.read_table(content)).address
         serial = files["/serial.txt"].decode().strip()
-        found = release.read_release(content[ota_0:], str(image))
+        found = factory.first_release(content, str(image))
     except (factory.FactoryError, KeyError, ValueError, release.ReleaseError) as error:
         raise InstallerError(f"{image} is no image of make factory ({error})") from error
     manifest = {

@@ -144,10 +144,9 @@ def _password(point: str | dict) -> str:
 
 
 def _is_compiled(image: bytes) -> bool:
-    """True when the release in the image's first slot is bytecode."""
-    address = factory.place("ota_0", factory.read_table(image)).address
+    """True when the image's release is bytecode."""
     try:
-        found = release.read_release(image[address:], "ota_0")
+        found = factory.first_release(image, "ota_0")
     except release.ReleaseError:
         return False
     return any(path.endswith(".mpy") for path in found.files)
