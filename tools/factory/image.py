@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from littlefs import LittleFS, LittleFSError
+from littlefs import LittleFS, LittleFSError, UserContext
 
 from tools import espressif, firmware, release
 from tools.factory.errors import FactoryError
@@ -69,14 +69,10 @@ def read_parts(path: Path, bootloader: Path | None = None) -> Parts:
 
 def file_system(files: dict[str, bytes], size_bytes: int) -> bytes:
     """A littlefs of `size_bytes` holding `files` (absolute paths). FactoryError when they do not fit."""
-    lfs = LittleFS(
-        block_size=BLOCK_BYTES,
-        block_count=size_bytes // BLOCK_BYTES,
-        read_size=32,
-        prog_size=32,
-        lookahead_size=32,
-        disk_version=LITTLEFS_VERSION,
-    )
+    erased = bytearray(b"\xff") * (size_bytes // BLOCK_BYTES * BLOCK_BYTES)
+    lfs = _littlefs(erased, read_size=32, prog_size=32, lookahead_size=32, disk_version=LITTLEFS_VERSION)
+    lfs.format()
+    lfs.mount()
     try:
         for path, content in sorted(files.items()):
             lfs.makedirs(str(Path(path).parent), exist_ok=True)
@@ -155,10 +151,14 @@ def assemble(
 
 
 def _mounted(vfs: bytes) -> LittleFS:
-    lfs = LittleFS(block_size=BLOCK_BYTES, block_count=len(vfs) // BLOCK_BYTES, mount=False)
-    lfs.context.buffer[:] = vfs
+    lfs = _littlefs(bytearray(vfs))
     lfs.mount()
     return lfs
+
+
+def _littlefs(buffer: bytearray, **limits: int) -> LittleFS:
+    context = UserContext(buffer=buffer)  # given none, it would make a list of as many numbers first
+    return LittleFS(context, mount=False, block_size=BLOCK_BYTES, block_count=len(buffer) // BLOCK_BYTES, **limits)
 
 
 def _read(path: Path) -> bytes:
