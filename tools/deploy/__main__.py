@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from tools.agent import AgentFilesError
+from tools.arguments import failed
 from tools.firmware import FirmwareError
 
 from . import mip, status
@@ -22,7 +23,7 @@ _WAIT_S = 60  # a thermometer does not listen to its console while it waits for 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"deploy: {message}\n")
+        self.exit(failed("deploy", message, 2))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,14 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except (BoardError, AgentFilesError, FirmwareError) as error:
-        return _failed(str(error))
+        return failed("deploy", error, 1)
     except KeyboardInterrupt:
-        return _failed("interrupted; the board can be deployed to again")
-
-
-def _failed(message: str) -> int:
-    print("deploy: " + " ".join(message.split()), file=sys.stderr)
-    return 1
+        return failed("deploy", "interrupted; the board can be deployed to again", 1)
 
 
 def _deploy(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
-from tools.arguments import why
+from tools.arguments import failed, why
 
 from . import commands, plan
 from .client import Vendor, VendorError
@@ -40,21 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         options.run(options)
     except UsageError as error:
-        return _failed(str(error), 2)
+        return failed("server", error, 2)
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 1
     except (VendorError, ServingError, OSError) as error:
-        return _failed(str(error), 1)
+        return failed("server", error, 1)
     except KeyboardInterrupt:
-        return _failed("interrupted", 1)
+        return failed("server", "interrupted", 1)
     return 0
-
-
-def _failed(message: str, status: int) -> int:
-    text = "".join(char if char.isprintable() else "?" for char in " ".join(message.split()))
-    print(f"server: {text}", file=sys.stderr)
-    return status
 
 
 def serve(options: argparse.Namespace) -> None:
