@@ -84,14 +84,11 @@ def make_order(
         )
     try:
         digest = espressif.key_digest(signing_key) if signing_key else None
-    except espressif.ImageError as error:
-        raise FactoryError(str(error)) from error
-    try:
         base = settings.read_config(config) if config else {}
         merged = settings.make_config(server, wifi, base, ca is not None, digest)
         contents = release.Contents(number, merged["product"], app=app)
         parts = replace(parts, app=release.make_release(parts.app, contents))
-    except release.ProductCodeError as error:
+    except (espressif.ImageError, release.ProductCodeError) as error:
         raise FactoryError(str(error)) from error
     except (agent.AgentFilesError, release.ReleaseError) as error:
         raise FactoryError(f"{firmware}: {error}") from error
