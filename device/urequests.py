@@ -5,7 +5,6 @@ Where it differs on purpose says docs/another-product.md: TLS is verified, no re
 
 import json as _json
 
-from agent.errors import RetryableError
 from agent.runner import run
 from micropython import const
 
@@ -49,10 +48,7 @@ class Response:
 
     def json(self) -> object:
         """Return the whole body as JSON. RetryableError when it is none."""
-        try:
-            return _json.loads(self.content)
-        except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
-            raise RetryableError("bad_answer", "no JSON")
+        return run("net.content", "parse_json", self.content)
 
 
 def request(

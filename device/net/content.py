@@ -24,17 +24,18 @@ def read_content(response) -> bytes:
 
 def read_json(response) -> object:
     """Return the body as JSON. RetryableError when it is too long, cut, or not JSON."""
-    return _json(read_content(response))
+    return parse_json(read_content(response))
 
 
 def check_acknowledgement(response) -> None:
     """Check that the body is empty, or JSON. RetryableError otherwise."""
     content = read_content(response)
     if content:
-        _json(content)
+        parse_json(content)
 
 
-def _json(content: bytes) -> object:
+def parse_json(content: bytes) -> object:
+    """Return what this body says. RetryableError when it is not JSON."""
     try:
         return json.loads(str(content, "utf-8"))
     except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep

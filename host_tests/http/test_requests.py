@@ -134,6 +134,8 @@ def test_answer_that_is_cut_too_long_or_no_json(ask):
     assert ask("get", answer(bytes(8193)))["code"] == "bad_answer"
     assert ask("get", answer(b"{"), read="json")["code"] == "bad_answer"
     assert ask("get", answer(b"[" * 5000), read="json")["code"] == "bad_answer"
+    for not_utf_8 in (b'"\xff"', '"x"'.encode("utf-16")):
+        assert ask("get", answer(not_utf_8), read="json")["code"] == "bad_answer"
 
 
 def test_text_in_another_encoding_is_a_value_error(ask):
