@@ -65,7 +65,7 @@ def request(
 ) -> Response:
     """Send one request, and return its Response. `data` is text, bytes or an iterator over either; `auth` is a name and
     a password; `ca` names a file with the certificates to trust in place of the device's. `stream`, `timeout` and
-    `parse_headers` change nothing.
+    `parse_headers` change nothing: each wait has a fixed limit, docs/another-product.md says which.
 
     AgentError when there is no answer, or the server is not verified; ValueError for a request that is not sent."""
     fields = {"User-Agent": "micropython"}  # firewalls refuse who does not say
@@ -103,16 +103,22 @@ def _encoded(data):
     return data.encode() if isinstance(data, str) else data
 
 
+_device_ca: "str | None" = None  # once it has been looked up; a product's next start loads this module anew
+
+
 def _trusted(ca: str) -> str:
     """Return the file of certificates to trust, with a clock that can tell which of them are valid."""
-    from agent.device import Device
-    from machine import RTC
+    global _device_ca
+    if _device_ca is None:
+        from agent.device import Device
+        from machine import RTC
 
-    device = Device(None, None)
-    run("agent.settings_reader", "load_settings", device)
-    settings = device.settings.__dict__
-    run("net.clock", "adjust", RTC(), max(settings["made_at"], settings["built_at"]), settings["ntp"])
-    return ca or settings["ca"]
+        device = Device(None, None)
+        run("agent.settings_reader", "load_settings", device)
+        settings = device.settings.__dict__
+        run("net.clock", "adjust", RTC(), max(settings["made_at"], settings["built_at"]), settings["ntp"])
+        _device_ca = settings["ca"]
+    return ca or _device_ca
 
 
 def _sender(method: str):
