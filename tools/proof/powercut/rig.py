@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.util
 import io
 import os
+import random
 import sys
 import time
 import traceback
@@ -89,6 +90,7 @@ class Rig:
 
     def run(self, boots_max: int = BOOTS_MAX) -> Run:
         """Power on, and again after every cut, until the device is quiet: in step (or given up) and reporting."""
+        random.seed(self._seed)  # the agent's waits: a cut of the conversation is at the same place again
         slots = watch.Watch(self._server)
         run = Run(slots=slots)
         self._run = run

@@ -178,7 +178,8 @@ class Story:
 
     def requests(self) -> int:
         """How many calls the story makes without a cut."""
-        return Rig(bytearray(self._memory), self._server.copy(), owner=self._owner).run().requests
+        rig = Rig(bytearray(self._memory), self._server.copy(), seed=self._setting.seed, owner=self._owner)
+        return rig.run().requests
 
     def _check_nothing_left(self, again: Run, memory: bytearray, server: Server, ends_with: str) -> None:
         world.check(memory, server, again, ends_with, ends_with)
