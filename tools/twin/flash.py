@@ -28,7 +28,9 @@ class Flash:
     def read(self, address, size_bytes):
         """`size_bytes` bytes from `address` on."""
         data = bytearray(size_bytes)
-        self.read_into(address, data)
+        self._file.seek(address)
+        if self._file.readinto(data) != size_bytes:  # an unbuffered file may give less at first
+            self.read_into(address, data)
         return data
 
     def erase(self, address):

@@ -284,15 +284,18 @@ class _Agent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             parts = path.relative_to(device).with_suffix("").parts
             paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
         self._code = {name: compile(path.read_text(), str(path), "exec") for name, path in paths.items()}
+        self._specs = {name: self._spec(name, path) for name, path in paths.items()}
 
-    def find_spec(self, name, path=None, target=None):
-        if name not in self._code:
-            return None
-        is_package = self._code[name].co_filename.endswith("__init__.py")
-        spec = importlib.util.spec_from_loader(name, self, origin=self._code[name].co_filename, is_package=is_package)
+    def _spec(self, name: str, path: Path) -> importlib.machinery.ModuleSpec:
+        is_package = path.name == "__init__.py"
+        spec = importlib.util.spec_from_loader(name, self, origin=str(path), is_package=is_package)
         assert spec
         spec.has_location = True
+        spec.cached = str(path)  # otherwise importlib works out at each import where its bytecode would be
         return spec
+
+    def find_spec(self, name, path=None, target=None):
+        return self._specs.get(name)
 
     def exec_module(self, module) -> None:
         _Agent.loaded[module.__name__] = None
@@ -303,7 +306,7 @@ class _AgentModules:
     """`sys.modules` for the agent's runner, which goes through all of it at each phase: on a board there is no more."""
 
     def __iter__(self):
-        return iter([name for name in _Agent.loaded if name in sys.modules])
+        return iter(list(filter(sys.modules.__contains__, _Agent.loaded)))
 
     def __contains__(self, name: str) -> bool:
         return name in sys.modules

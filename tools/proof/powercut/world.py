@@ -42,14 +42,16 @@ def signing_key(name: str) -> tuple[bytes, str]:
     private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     pem = private.private_bytes(*form)
+    public = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         key, digest = Path(folder) / "key.pem", Path(folder) / "digest"
-        key.write_bytes(pem)
+        key.write_bytes(private.public_key().public_bytes(*public))  # a private one is checked first, which takes long
         with key.open("rb") as file:
             espsecure.digest_sbv2_public_key(file, str(digest))
         return pem, digest.read_bytes().hex()
 
 
+@cache
 def sign(image: bytes, name: str) -> bytes:
     """`image` as `espsecure sign-data --version 2` signs it with the `signing_key` of this name."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
