@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from mpremote.romfs import VfsRomWriter
@@ -40,6 +41,7 @@ _FOLDER = 0xFFFFFFFF  # as a size
 _MICROPYTHON = re.compile(rb"MicroPython v(\d+\.\d+\.\d+)")
 _FROZEN_NAMES = re.compile(rb"(?:[A-Za-z0-9_/]+\.py\0){8,}")
 _CA_PATH = "/ca.pem"
+_APPS_KEPT = 4  # a search through all of a MicroPython takes 50 ms
 
 
 class ReleaseError(Exception):
@@ -84,6 +86,7 @@ def make_release(app: bytes, contents: Contents, source: bool = False) -> bytes:
     return add_bundle(app, bundle(release_files(contents, micropython, source)), contents, micropython)
 
 
+@lru_cache(_APPS_KEPT)
 def check_micropython(app: bytes) -> str:
     """Return the version of the MicroPython in this app. ReleaseError when it is none, an old one, or one whose own
     boot.py or main.py would run in place of the agent."""
