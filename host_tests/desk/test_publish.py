@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from host_tests.desk.test_factory import BAD_PRODUCT_CODE
+from host_tests.fakes.records import copy_records
 from tools import espressif, factory, firmware, ondevice, publish, release, server
 from tools.twin.image import bundle_files, make_image
 
@@ -55,14 +56,19 @@ def keys(tmp_path_factory):
     return folder
 
 
+def make_template(running) -> dict:
+    return running.vendor.create_template("Thermometer")
+
+
 @pytest.fixture
 def running(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "FOLDER", tmp_path / "publish")
     monkeypatch.setattr(publish, "ROOT", tmp_path)
+    template = copy_records(tmp_path / "server", make_template)
     with server.running(tmp_path / "server") as running:
         monkeypatch.setenv("GADGETKEEPER_SERVER", running.url)
         monkeypatch.setenv("GADGETKEEPER_PASSWORD", running.password)
-        running.template = running.vendor.create_template("Thermometer")
+        running.template = template
         yield running
 
 

@@ -4,7 +4,9 @@ import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from host_tests.fakes.records import copy_records
 from tools import agent, factory, firmware, server
 from tools.proof.releases import small_release
 from tools.twin.__main__ import WIFI, is_done
@@ -18,6 +20,20 @@ IMAGES = {
 }
 
 __all__ = ["IMAGES", "SERIAL", "Home", "is_done"]
+
+
+def _publish(running: server.Running, images: tuple[tuple[str, bytes], ...]) -> tuple[str, dict[str, str]]:
+    """A template with these versions, and a product with the serial number: the template's Id, and the versions'."""
+    vendor = running.vendor
+    template_id = vendor.create_template("Thermometer")["id"]
+    vendor.add_serials(vendor.create_product("Thermometer", template_id)["id"], [SERIAL])
+    versions = {}
+    with TemporaryDirectory() as folder:
+        for name, image in images:
+            path = Path(folder) / f"{name}.bin"
+            path.write_bytes(image)
+            versions[name] = vendor.create_version(template_id, path)["id"]
+    return template_id, versions
 
 
 class Home:
@@ -38,18 +54,16 @@ class Home:
         self._move_to(folder)
         self.runtime = runtime
         self.world: dict = {}
-        self.versions: dict[str, str] = {}
         self._port = 0
         self._patch_bases = patch_bases
         self.images = images or IMAGES
-        self._open()
-        vendor = self.server.vendor
-        self.template_id = vendor.create_template("Thermometer")["id"]
-        vendor.add_serials(vendor.create_product("Thermometer", self.template_id)["id"], [SERIAL])
-        for name, image in self.images.items():
-            path = folder / f"{name}.bin"
-            path.write_bytes(image)
-            self.versions[name] = vendor.create_version(self.template_id, path)["id"]
+        published = tuple(self.images.items())
+        if patch_bases:  # made as the versions come
+            self._open()
+            self.template_id, self.versions = _publish(self.server, published)
+        else:
+            self.template_id, self.versions = copy_records(self.data, _publish, published)
+            self._open()
         self.set_target("2")
         own = factory.own_files(SERIAL, self.url, wifi=WIFI, start_spread_s=0, **config)
         files = {**agent.board_files(), **own}
