@@ -1,8 +1,10 @@
 """The device's code and the chip's modules, importable on CPython as they are on the board."""
 
+import functools
 import gc
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tools.twin.paths import VM, make_importable
 
@@ -23,3 +25,12 @@ def _quick_collection():
     """Take what is there out of the collector's sight, after what is garbage: the agent collects after each phase."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _each_key_is_checked_once():
+    """Load a private key once: OpenSSL checks it each time, for a tenth of a second, and espsecure loads it for each
+    signature."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialization, "load_pem_private_key", functools.cache(serialization.load_pem_private_key))
+        yield
