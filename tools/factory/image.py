@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from littlefs import LittleFS, LittleFSError, UserContext
+from littlefs import LittleFS, LittleFSError
 
 from tools import espressif, firmware, release
 from tools.factory.errors import FactoryError
@@ -20,8 +20,8 @@ from tools.factory.layout import (
     place,
     read_table,
 )
+from tools.littlefs_memory import BLOCK_BYTES, littlefs
 
-BLOCK_BYTES = 4096
 LITTLEFS_VERSION = 0x00020000  # older boards cannot mount 2.1
 _MICROPYTHON = re.compile(rb"MicroPython v(\d+\.\d+(?:\.\d+)?)")
 _HASH_BYTES = 32
@@ -70,7 +70,7 @@ def read_parts(path: Path, bootloader: Path | None = None) -> Parts:
 def file_system(files: dict[str, bytes], size_bytes: int) -> bytes:
     """A littlefs of `size_bytes` holding `files` (absolute paths). FactoryError when they do not fit."""
     erased = bytearray(b"\xff") * (size_bytes // BLOCK_BYTES * BLOCK_BYTES)
-    lfs = _littlefs(erased, read_size=32, prog_size=32, lookahead_size=32, disk_version=LITTLEFS_VERSION)
+    lfs = littlefs(erased, read_size=32, prog_size=32, lookahead_size=32, disk_version=LITTLEFS_VERSION)
     lfs.format()
     lfs.mount()
     try:
@@ -151,14 +151,9 @@ def assemble(
 
 
 def _mounted(vfs: bytes) -> LittleFS:
-    lfs = _littlefs(bytearray(vfs))
+    lfs = littlefs(bytearray(vfs))
     lfs.mount()
     return lfs
-
-
-def _littlefs(buffer: bytearray, **limits: int) -> LittleFS:
-    context = UserContext(buffer=buffer)  # given none, it would make a list of as many numbers first
-    return LittleFS(context, mount=False, block_size=BLOCK_BYTES, block_count=len(buffer) // BLOCK_BYTES, **limits)
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,8 @@
 """The files on a board's flash, read by littlefs itself."""
 
-from littlefs import LittleFS, UserContext
+from littlefs import LittleFS
 
+from tools.littlefs_memory import littlefs
 from tools.twin import partitions
 from tools.twin.flash import Flash
 
@@ -9,8 +10,7 @@ from tools.twin.flash import Flash
 def mounted(flash: Flash) -> tuple[LittleFS, int]:
     """A copy of the board's file system, and the address where the original lies."""
     _, _, address, size, _, _ = next(entry for entry in partitions.read_table(flash) if entry[4] == "vfs")
-    context = UserContext(buffer=flash.read(address, size))  # given none, it would make a list of as many numbers first
-    lfs = LittleFS(context, mount=False, block_size=4096, block_count=size // 4096)
+    lfs = littlefs(flash.read(address, size))
     lfs.mount()
     return lfs, address
 
