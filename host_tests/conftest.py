@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import sys
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -34,3 +35,12 @@ def _each_key_is_checked_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialization, "load_pem_private_key", functools.cache(serialization.load_pem_private_key))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _same_cases_everywhere():
+    """Have Hypothesis generate the same in each of the suite's processes, where a test of this run needs it."""
+    if "hypothesis" in sys.modules:
+        from tools.proof import generated
+
+        generated.same_everywhere()

@@ -48,6 +48,7 @@ def test_generated_input_raises_only_the_agents_own_errors(name):
     try_cases(name, CASES * PROPERTIES[name].share)
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.parametrize(
     "name, function",
     [("heads", "check_header"), ("images", "_check"), ("signatures", "_check"), ("bodies", "open_body")],

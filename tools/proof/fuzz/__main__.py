@@ -65,8 +65,10 @@ def run(batch: Batch) -> tuple[int, str | None]:
     import hypothesis
 
     make_importable()
+    from tools.proof import generated
     from tools.proof.fuzz.properties import PROPERTIES
 
+    generated.same_everywhere()
     found = PROPERTIES[batch.name]
     cases = 0
 
