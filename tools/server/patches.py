@@ -189,11 +189,12 @@ def downloads(session: Session, patches: Patches, version: Version, bases_max: i
             others += base.things
             continue
         fingerprint = patches.fingerprint(base.sha256) or ""
-        best = patches.best(sha256, size_bytes, fingerprint)
+        # First whether, then which: a patch that comes in between is then told as not ready, and not as none.
         is_made = not is_wanted or patches.is_made(sha256, fingerprint)
+        best = patches.best(sha256, size_bytes, fingerprint)
         found.append(Download(base.name, base.things, best.size_bytes if best else size_bytes, is_made))
-    best = patches.best(sha256, size_bytes, "")
     is_made = not is_wanted or patches.is_made(sha256, "")
+    best = patches.best(sha256, size_bytes, "")
     return [*found, Download(None, others, best.size_bytes if best else size_bytes, is_made)]
 
 

@@ -68,6 +68,27 @@ def ask(field, headers: dict, device=None):
     return (device or field.device()).call("GET", f"/versions/{field.new['id']}/firmware.json", headers)
 
 
+def test_patch_that_comes_while_it_is_looked_for_is_not_told_as_none(field, monkeypatch):
+    made = wait_until_made(field)
+    assert made[0]["sizeBytes"] < len(NEW)
+    looked_for = set()
+
+    def late(look, nothing):
+        def first_in_vain(patches, *arguments):
+            base = arguments[-1]
+            if base not in looked_for:
+                looked_for.add(base)
+                return nothing
+            return look(patches, *arguments)
+
+        return first_in_vain
+
+    monkeypatch.setattr(Patches, "best", late(Patches.best, None))
+    monkeypatch.setattr(Patches, "is_made", late(Patches.is_made, False))
+    told = field.server.vendor.downloads(field.template["id"], field.new["id"])
+    assert looked_for and all(each in made for each in told if each["ready"])
+
+
 def test_thing_that_names_what_it_runs_gets_a_patch_for_it(field):
     downloads = wait_until_made(field)
     answer = ask(field, {**PATCHED, "If-None-Match": f'"{fingerprint(OLD)}"'})
