@@ -98,3 +98,20 @@ def test_module_that_was_loaded_before_stays_the_same():
             del sys.modules[name]
 
     phases(check)
+
+
+def test_error_that_one_phase_raises_is_of_a_class_that_another_one_knows():
+    """The errors' module has to come with the loop, whoever else imports it."""
+    package = sys.modules["agent"]
+    kept = {name: sys.modules.pop(name) for name in ("agent.loop", "agent.errors") if name in sys.modules}
+    for name in kept:
+        delattr(package, name[len("agent.") :])
+    try:
+        __import__("agent.loop")
+        assert "agent.errors" in sys.modules
+    finally:
+        for name in ("agent.loop", "agent.errors"):
+            sys.modules.pop(name, None)
+        for name, module in kept.items():
+            sys.modules[name] = module
+            setattr(package, name[len("agent.") :], module)

@@ -843,6 +843,14 @@ def test_trial_is_not_passed_from_a_slot_whose_flash_has_gone_bad_since():
     assert board.saved()["versionId"] == V1
 
 
+def test_of_two_otadata_records_that_name_a_slot_the_newer_one_counts():
+    board = Bench()
+    for older, newer in ((0, 1), (1, 0)):
+        otadata.write_record(hardware.flash, 0xD000, older, 1, otadata.ABORTED)
+        otadata.write_record(hardware.flash, 0xD000, newer, 3, otadata.VALID)
+        assert board.state("ota_0") == otadata.VALID, newer
+
+
 def test_record_remembers_that_the_proven_release_takes_signed_ones_alone():
     for keys in ([], ["ab" * 32]):
         board = Bench()
