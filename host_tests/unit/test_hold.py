@@ -1,6 +1,7 @@
 """What never works must not wear the flash out: downloads a day, malformed bodies, and when a quarantine ends."""
 
 from agent.errors import RetryableError
+from agent.record import Pending, Version
 from gadgetkeeper.refusal import refusal
 from ota import hold
 
@@ -88,6 +89,16 @@ def test_image_that_is_there_already_needs_no_download_and_is_not_held():
     server.date = MORNING
     assert board.start().device.record.pending.phase == "armed"
     assert server.reach(board) and server.given == 1
+
+
+def test_download_that_goes_on_is_not_held_and_one_that_starts_anew_is():
+    board = Bench()
+    record, target = board.device.record, Version(V2, "2")
+    pending = Pending(V2, "ota_1")
+    record.write_ahead(pending, day=hold.today(board.device), downloads=8)
+    assert "8 downloads" in hold.why_held(board.device, target)
+    pending.head = "00" * 64
+    assert hold.why_held(board.device, target) is None
 
 
 MALFORMED = {

@@ -172,6 +172,16 @@ def test_floor_of_a_release_counts_once_it_has_proven_itself():
     board.install(raw(make_image(5, size_bytes=8000)), V3 + "a")
 
 
+def test_floor_does_not_sink_with_a_release_that_names_a_lower_one():
+    board = Bench()
+    board.device.record.save(floor=2)
+    board.install(raw())
+    board.try_out()
+    board.start().device.settings.floor = 1
+    board.prove()
+    assert board.saved()["floor"] == 2
+
+
 def test_release_on_a_micropython_without_rollback_is_refused_before_the_first_erase():
     for version in ("1.23.0", "0.99.1", "1", "", "x.y", "1.x", "-1.30"):
         refused_before_the_first_erase("old_micropython", make_image(2, micropython=version))

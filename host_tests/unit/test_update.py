@@ -391,6 +391,7 @@ def test_wrong_checksum_under_a_fitting_hash_is_refused_by_the_chip():
     board = Bench()
     raises(PermanentError, "refused_by_chip", board.install, raw(rehash(NEW[:-33] + bytes([NEW[-33] ^ 1]))))
     assert board.slots.chosen().label == "ota_0" and board.start().has_given_up(V2)
+    assert board.saved()["verdict"]["attempt"] == 1, "it was counted when it was armed, and again"
 
 
 def test_cut_body_keeps_the_running_version_and_may_be_tried_again():
@@ -481,6 +482,14 @@ def test_board_without_ota_slots_says_so():
     address = 0x8000 + 64  # the table's third entry: ota_1
     hardware.flash.program(address, bytes(32))
     raises(AgentError, "no_slots", Slots, partition)
+
+
+def test_slot_that_runs_is_never_the_free_one():
+    class Alone(power_on()):
+        def get_next_update(self):
+            return self
+
+    raises(PermanentError, "no_slots", Slots(Alone).free)
 
 
 def test_same_image_under_another_version_is_an_update_all_the_same():
