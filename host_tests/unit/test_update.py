@@ -484,6 +484,20 @@ def test_board_without_ota_slots_says_so():
     raises(AgentError, "no_slots", Slots, partition)
 
 
+def test_slot_has_failed_when_it_was_tried_and_is_not_valid():
+    board = Bench()
+    for state, has_failed in (
+        (otadata.NEW, False),
+        (otadata.PENDING_VERIFY, True),
+        (otadata.VALID, False),
+        (otadata.INVALID, True),
+        (otadata.ABORTED, True),
+        (otadata.UNDEFINED, False),
+    ):
+        otadata.write_record(hardware.flash, 0xD000, 1, 2, state)
+        assert board.slots.failed("ota_1") is has_failed, state
+
+
 def test_slot_that_runs_is_never_the_free_one():
     class Alone(power_on()):
         def get_next_update(self):
