@@ -152,7 +152,7 @@ class Start:
             self._go_back()
 
     def _go_back(self):
-        """Start the other slot's release for good, if it is whole, and proven now or when this was begun before."""
+        """Start the other slot's release for good: if it is whole, and both are proven, or were when this began."""
         label = self.slot.info()[4]
         if not self.trial and (self.proven == 2 or _has_left(label)):
             leave("/left.txt", label)

@@ -1,21 +1,23 @@
 """The thermometer's scenario, "Device provisioning", in the customer's order and words.
 
 It is gone through at power-on and every `check_interval_s` after that; what is done already costs one request. Each
-step is a phase: see `agent.runner`.
+`run` is a phase: see `agent.runner`.
 """
 
 from agent.runner import Next, run
 
 
 def provision(device) -> "Next | None":
-    """Register this thermometer with GadgetKeeper, and bring its firmware in step; a new firmware starts with a reset.
-    AgentError when a step fails."""
+    """Register this thermometer with GadgetKeeper, and bring its firmware in step. Return None when that is done, or
+    the phase that installs a new firmware, and ends with a reset. AgentError when a step fails."""
     record, console = device.record, device.console
     uses_tls = device.settings.server.startswith("https")
 
     # 1. Look up serial number
     serial = run("agent.serial_number", "read_serial_number", device.root)
     console.step(1, "serial number {}", serial)
+
+    # At every start: the record follows what the chip runs, and TLS needs the time
     running = run("ota.reconcile", "reconcile", device)
     if uses_tls:
         run("net.clock", "set_clock", device)
@@ -35,6 +37,7 @@ def provision(device) -> "Next | None":
     # 3. Get version information for installed firmware
     installed_id = run("ota.reconcile", "installed_id", device, running)
     if installed_id is None and record.image is None and not running.on_trial:
+        # No Id is stored yet. The server's is believed if it names the release that runs.
         current = run("gadgetkeeper.provision", "current_version", device)
         if current and device.settings.release in (None, current.name):
             installed_id = current.id
@@ -48,12 +51,13 @@ def provision(device) -> "Next | None":
         run(device.settings.app, "prove", device)
         run("ota.trial", "prove", device, running)
         console.step(4, "the new firmware has proven itself in {}", running.slot)
-        in_step = run("ota.reconcile", "installed_id", device, running) == target.id  # boot.py may have gone back to it
+        # Asked again: that boot.py has gone back to this release is known only now.
+        in_step = run("ota.reconcile", "installed_id", device, running) == target.id
     if record.outcome:
         run("gadgetkeeper.things", "report_outcome", device)
 
     # 4. Download and install firmware
-    held = run("ota.hold", "why_held", device, target)  # or failed before; another target ends that
+    held = run("ota.hold", "why_held", device, target)  # it has failed here, or too many were begun today
     if not in_step and not held:
         return Next("ota.install", "install", device, target, "gadgetkeeper.firmware")  # ends with a reset
     if not in_step:

@@ -1,6 +1,6 @@
 """Requests that a product makes, with the interface of micropython-lib's `requests`; the agent never loads this.
 
-Where it differs on purpose says docs/another-product.md: TLS is verified, no redirects, limits of time and size.
+docs/another-product.md says where it differs on purpose: TLS is verified, no redirects, limits of time and size.
 """
 
 import json as _json

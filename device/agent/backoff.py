@@ -26,7 +26,7 @@ def interval_s(usual_s: int) -> int:
 
 
 def pause_s(failures: int, usual_s: int, asked_s: "int | None" = None) -> int:
-    """Return the seconds until the next round, after as many failed ones in a row.
+    """Return the seconds until the next round, after so many `failures` in a row.
 
     In step, and when 24 tries have failed: `usual_s`, plus or minus a tenth. After a failure: random, up to a limit
     that doubles with each one (4 s, 8 s, ... 15 min) and is never above `usual_s`. What the server has asked for,

@@ -8,7 +8,8 @@ from .schedule import Schedule
 
 
 class Settings:
-    """One attribute for each setting of `settings.table`; the running release's `app`, `release` and `floor`."""
+    """One attribute for each setting of `settings.table`; the running release's `app`, `release`,
+    `floor` and `built_at`."""
 
     server: str
     wifi: list
@@ -35,7 +36,7 @@ class Device:
     """One device: its board and console, its files below `root` and its release's below `release`, settings, record,
     schedule, link to the server. To the product it is the agent, see docs/another-product.md."""
 
-    backend = "gadgetkeeper"  # by name, because its room lies above this one; another one has the same functions
+    things = "gadgetkeeper.things"  # the calls that the agent itself makes, by name: their room lies above this one
 
     def __init__(self, board, console, root: str = "/", release: str = "/release/") -> None:
         self.board = board
@@ -57,7 +58,7 @@ class Device:
                 self.board.connect(self.settings.wifi, self.settings.country)
                 if len(self.board.recall()) > 1:  # first, so that the server's last value is the newest
                     run("agent.outage", "send_kept", self)
-                run(f"{self.backend}.things", "write_property", self, property_id, value)
+                run(self.things, "write_property", self, property_id, value)
                 return
         except Exception as error:
             run("agent.outage", "keep", self, property_id, value, measured_ms, error)

@@ -1,4 +1,4 @@
-"""A release's manifest, with names; how it is read says `manifest_reader`."""
+"""A release's manifest, with names; read by `manifest_reader`."""
 
 from .errors import PermanentError
 

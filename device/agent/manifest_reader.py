@@ -15,7 +15,7 @@ def parse_manifest(text: str) -> Manifest:
     """Return the manifest in this JSON text. PermanentError when it is none, or would set what cannot be."""
     try:
         members = json.loads(text)
-    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+    except (ValueError, RuntimeError, MemoryError):  # the last two: nested too deep
         members = None
     if not isinstance(members, dict):
         raise PermanentError("bad_manifest", "no JSON object")

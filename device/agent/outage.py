@@ -42,7 +42,7 @@ def climb(device, error: Exception) -> None:
     count = restarts(device)
     doublings = min(count, _DOUBLINGS_MAX)
     if isinstance(error, MemoryError) and schedule.failures > _HEAP_FAILURES << doublings:
-        _restart(device, count)
+        _restart(device, count, "there is too little memory, try after try")
     if not _is_silence(error):
         return
     now_ms = time.ticks_ms()
@@ -51,7 +51,7 @@ def climb(device, error: Exception) -> None:
         return
     silent_ms = time.ticks_diff(now_ms, schedule.silent_since_ms)
     if silent_ms >= run("agent.backoff", "interval_s", _RESTART_S << doublings) * 1000:  # not all of a fleet at once
-        _restart(device, count)
+        _restart(device, count, "the server has been out of reach for long")
     if time.ticks_diff(now_ms, schedule.radio_ms) >= _RADIO_MS:
         schedule.radio_ms = now_ms
         device.console.say("the server has been out of reach for a while: starting the radio anew")
@@ -89,7 +89,7 @@ def send_kept(device) -> None:
         age_ms = -1
     if age_ms >= 0:  # otherwise too old to be told
         try:
-            run(f"{device.backend}.things", "write_property", device, property_id, value, age_ms // 1000)
+            run(device.things, "write_property", device, property_id, value, age_ms // 1000)
         except AgentError as error:
             if not _is_refused(error):
                 raise
@@ -115,7 +115,7 @@ def _is_silence(error: Exception) -> bool:
     return not isinstance(error, AgentError) or error.code in _UNREACHABLE or error.code.startswith("wifi_")
 
 
-def _restart(device, count: int) -> None:
-    device.console.say("the server has been out of reach for long: the board restarts")
+def _restart(device, count: int, why: str) -> None:
+    device.console.say(why + ": the board restarts")
     device.board.remember(bytes((min(count + 1, 255),)) + device.board.recall()[1:])
     device.board.reset()

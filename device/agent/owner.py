@@ -29,7 +29,7 @@ def read_owner(root: str) -> "Owner | None":
     try:
         members = json.loads(read_text(root + "owner.json"))
         owner = Owner(binascii.unhexlify(members["network"]), members["password"], members["name"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError):  # the latter two for deep nesting
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError):  # the last two: nested too deep
         return None
     return owner if isinstance(owner.password, str) and isinstance(owner.name, str) else None
 

@@ -50,10 +50,12 @@ class Record:
         self.thing_id: str | None = None
         self.api_key: str | None = None
         self.server: str | None = None  # that has activated the thing
-        self.signed = False  # only signed releases are taken since
-        self.sensors: str | None = None  # ROM codes of the first one and of another one that were seen
+        self.signed = False  # from then on only signed releases are taken
+        self.sensors: str | None = None  # ROM codes of the first one seen, and of a second
         self.renamed = False
-        self.version_id: str | None = None  # of the installed firmware, in the next two
+        self.version_id: str | None = (
+            None  # of the installed firmware; where it lies, and its fingerprint, in the next two
+        )
         self.slot: str | None = None
         self.image: str | None = None
         self.confirmed = False
@@ -79,7 +81,8 @@ class Record:
             self.dirty = False
 
     def write_ahead(self, pending: Pending, **changes: object) -> None:
-        """Write what the update is about to do, with these other changes. RetryableError as `save`."""
+        """Write the record with this update, changed in place or new, and with these other changes. RetryableError as
+        `save`."""
         self.pending = pending
         self.dirty = True
         self.save(**changes)

@@ -9,7 +9,7 @@ from .files import read_text
 from .identifiers import is_etag, is_id
 from .record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Record
 
-_BEYOND_CALENDAR_S = const(1 << 31)
+_NUMBER_MAX = const(1 << 31)
 _HEAD_DIGITS = const(128)
 _DIGITS = const("0123456789abcdef")
 
@@ -19,7 +19,7 @@ def read_record(root: str) -> Record:
     record = Record(root)
     try:
         members = json.loads(read_text(root + "state.json"))
-    except (OSError, ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+    except (OSError, ValueError, RuntimeError, MemoryError):  # the last two: nested too deep
         return record
     if not isinstance(members, dict):
         return record
@@ -75,4 +75,4 @@ def _id(members: dict, name: str) -> "str | None":
 
 def _count(members: dict, name: str) -> "int | None":
     value = members.get(name)
-    return value if type(value) is int and 0 <= value < _BEYOND_CALENDAR_S else None
+    return value if type(value) is int and 0 <= value < _NUMBER_MAX else None

@@ -14,7 +14,7 @@ def prepare(device) -> bool:
     AgentError when that fails.
 
     That is so when the owner has asked for it with the button, when no network is known, and when none can be joined
-    that has ever led to the server. Once activated, the board opens nothing by itself."""
+    before the first activation."""
     board, settings, schedule = device.board, device.settings, device.schedule
     if not device.record.dirty:  # otherwise flash does not hold what we know
         device.record = run("agent.record_reader", "read_record", device.root)
@@ -76,7 +76,7 @@ def fail(device, error: Exception) -> int:
 
 def _report(device) -> None:
     try:
-        run(f"{device.backend}.things", "report_outcome", device)
+        run(device.things, "report_outcome", device)
     except AgentError:  # the next round tries again
         pass
 

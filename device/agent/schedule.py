@@ -1,4 +1,4 @@
-"""How the agent's rounds went; when the next one is due says `backoff`."""
+"""How the agent's rounds went; `backoff` says when the next one is due."""
 
 
 class Schedule:

@@ -15,11 +15,11 @@ _ENOENT = const(2)
 def load_settings(device) -> None:
     """Set an attribute of the device's settings for each line of `table`: what the running release's manifest says,
     otherwise `/config.json`, otherwise its default; what only the manifest says: `app`, `release`, `floor` and
-    `built_at`; and, before all, what its owner has told the board.
+    `built_at`; and, before all of them, what its owner has told the board.
 
-    Settings never fail open: PermanentError when a file is there but cannot be used, or no longer names the server or
-    the keys that this thing was activated with. All settings then stay as they were; before the first time they are the
-    defaults, but no server is known."""
+    Settings never fail open: RetryableError when a file is there but cannot be read, PermanentError when it cannot be
+    used, or no longer names the server or the keys that this thing was activated with. All settings then stay as they
+    were; before the first time they are the defaults, but no server is known."""
     settings, record = device.settings, device.record
     values = {setting.name: setting.default for setting in table()}
     values["app"], values["release"], values["floor"], values["built_at"] = "thermometer", None, 0, 0
@@ -59,7 +59,7 @@ def _given(device) -> dict:
         if error.errno != _ENOENT:
             raise RetryableError("unreadable", "/config.json", error)
         return {}
-    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+    except (ValueError, RuntimeError, MemoryError):  # the last two: nested too deep
         given = None
     if not isinstance(given, dict):
         raise PermanentError("no_config")

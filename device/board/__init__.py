@@ -114,7 +114,7 @@ class Board:
         return machine.RTC()
 
     def connect(self, networks: list, country: str = "") -> None:
-        """Join one of the WiFi networks, see `wifi.connect`."""
+        """Join one of the WiFi networks. RetryableError, PermanentError as `wifi.connect`."""
         if self._radio_error:
             raise self._radio_error
         try:

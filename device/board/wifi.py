@@ -35,7 +35,7 @@ def connect(networks: list, country: str, wait) -> None:
 
     [[name, password], ...] or [[name, password, [address, netmask, gateway, dns]], ...]; an open network's password is
     empty. `country` is two letters, or empty. `wait(duration_ms)` sleeps. RetryableError with each network's reason
-    when none can be joined; PermanentError when `networks` is no such list."""
+    when none can be joined; PermanentError when `networks` or `country` is none, or the board has no radio."""
     if not networks:
         return
     try:

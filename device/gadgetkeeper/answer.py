@@ -2,33 +2,26 @@
 
 from agent.errors import AgentError, RetryableError
 from agent.runner import run
-from micropython import const
 
 from .call import call
 
-_NO_CONTENT = const(204)
-
 
 def answer(device, name: str, **names) -> dict:
-    """Make the call, and return the JSON object that is answered; an empty one for anything else."""
-    response = call(device, name, **names)
-    try:
-        members = run("net.content", "read_json", response)
-    except AgentError as error:
-        error.call = name
-        raise
-    finally:
-        response.close()
+    """Make the call, and return the JSON object that is answered; an empty one for any other JSON."""
+    members = _read(call(device, name, **names), name, "read_json")
     return members if isinstance(members, dict) else {}
 
 
-def tell(device, name: str, value: object = None, headers: "dict | None" = None, **names) -> None:
+def tell(device, name: str, text: "str | None" = None, headers: "dict | None" = None, **names) -> None:
     """Make a call that needs no answer but success. The login page of a hotel's WiFi is none: RetryableError for a body
     that is not JSON."""
-    response = call(device, name, value, headers, **names)
+    _read(call(device, name, text, headers, **names), name, "check_acknowledgement")
+
+
+def _read(response, name: str, reader: str):
+    """Return what this function of `net.content` makes of the response to the call of this name, and close it."""
     try:
-        if response.status_code != _NO_CONTENT:
-            run("net.content", "check_acknowledgement", response)
+        return run("net.content", reader, response)
     except AgentError as error:
         error.call = name
         raise

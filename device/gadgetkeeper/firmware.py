@@ -16,8 +16,8 @@ _PATCH = const("gkp")  # the instance manipulation's name, see docs/patch-format
 def firmware(device, version_id: str, download):
     """Return the response whose body is the version's firmware, or a patch for it. The caller closes it.
 
-    Status 200: the whole firmware; 206: the part of it that the `download` asks for; 226: a patch for its `base`, or
-    without one, as a whole or, with a "content-range" among its headers, the part of it that the download asks for."""
+    Status 200: the whole firmware. 206: its bytes from `download.start` on. 226: a patch for `download.base`, or one
+    without a base; with a "content-range" among its headers, that part of it."""
     headers = {"Accept": "application/octet-stream, application/json;q=0.5"}
     if download.base:
         headers["A-IM"] = _PATCH + ", range"

@@ -1,7 +1,5 @@
 """What a call sends. The table of all calls, and what makes the request, need not stay in memory until its answer."""
 
-import json
-
 from micropython import const
 
 from .routes import Route
@@ -9,8 +7,8 @@ from .routes import Route
 _USER_AGENT = const("gadgetkeeper-thermometer")
 
 
-def message(device, name: str, value: object, headers: "dict | None", names: dict) -> dict:
-    """Return the arguments of `urequests.request` for the call of this name, with `value` as JSON."""
+def message(device, name: str, text: "str | None", headers: "dict | None", names: dict) -> dict:
+    """Return the arguments of `urequests.request` for the call of this name, see `call`."""
     route = Route(name)
     settings = device.settings
     fields = {"User-Agent": f"{_USER_AGENT}/{settings.release or 0}"}  # firewalls refuse who does not say
@@ -19,14 +17,12 @@ def message(device, name: str, value: object, headers: "dict | None", names: dic
         fields["X-ApiKey"] = device.record.api_key or ""
     elif settings.device_secret:
         fields["X-DeviceSecret"] = settings.device_secret
-    data = None
-    if value is not None:
-        data = json.dumps(value).encode()
+    if text:
         fields["Content-Type"] = "application/json"
     return {
         "method": route.method,
         "url": settings.server.rstrip("/") + route.path.format(thing=device.record.thing_id, **names),
-        "data": data,
+        "data": text and text.encode(),
         "headers": fields,
         "ca": settings.ca,
         "link": device.link,

@@ -9,7 +9,8 @@ from .call import call
 
 
 def activate(device, serial: str) -> None:
-    """Activate the serial number, and save the Id of its thing and its new API key."""
+    """Activate the serial number, and save the Id of its thing, its new API key, and whose they are. What was done for
+    another thing is to be done again."""
     members = answer(device, "activate", serial=serial)
     thing_id, api_key = members.get("thingId"), members.get("apiKey")
     if not is_id(thing_id) or thing_id == api_key:  # an Id is shown on the console
@@ -17,7 +18,7 @@ def activate(device, serial: str) -> None:
     if not is_id(api_key):
         raise bad_answer("activate", "no apiKey")
     record = device.record
-    same = thing_id == record.thing_id  # what was done for another thing counts no more
+    same = thing_id == record.thing_id
     record.save(
         thing_id=thing_id,
         api_key=api_key,

@@ -1,5 +1,7 @@
 """GadgetKeeper's Things calls: the thing's name and properties. What they may raise: see `call`."""
 
+import json
+
 from agent.errors import AgentError, PermanentError
 
 from .answer import tell
@@ -8,7 +10,7 @@ from .answer import tell
 def rename(device) -> None:
     """Give the thing the name in the settings, once. A server that refuses it keeps nobody from updating."""
     try:
-        tell(device, "update thing", {"name": device.settings.thing_name, "description": None})
+        tell(device, "update thing", json.dumps({"name": device.settings.thing_name, "description": None}))
     except AgentError as error:
         if error.code not in ("refused", "server_error") or error.retry_after_s:
             raise
@@ -20,7 +22,8 @@ def rename(device) -> None:
 
 def write_property(device, property_id: str, value: object, age_s: int = 0) -> None:
     """Write one property of the thing; it was measured `age_s` ago."""
-    tell(device, "write property", value, {"X-Age": str(age_s)} if age_s else None, property=property_id)
+    headers = {"X-Age": str(age_s)} if age_s else None
+    tell(device, "write property", json.dumps(value), headers, property=property_id)
 
 
 def report_outcome(device) -> None:

@@ -20,7 +20,7 @@ def reuse(link, origin: str, message: bytes):
     raw, link.raw = link.raw, None
     try:
         if origin == link.origin and _is_idle(raw):
-            send(raw, message, origin)
+            send(raw, message, RetryableError("stalled"))
             return raw
     except Exception:  # a server may close a kept connection at any time
         pass
@@ -32,7 +32,8 @@ def open_connection(host: str, port: int, uses_tls: bool, ca: str, message: byte
     """Return a connection over which `message` has been sent; with TLS, to a server that one of the certificates in the
     file `ca` vouches for, and for being this host.
 
-    OSError when there is no connection; RetryableError when the server does not prove who it is."""
+    OSError when there is no connection; RetryableError when the server does not prove who it is; PermanentError when
+    `ca` cannot be used."""
     context = run("net.tls_context", "tls_context", host, ca) if uses_tls else None
     family, _, _, _, place = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
     plain = socket.socket(family, socket.SOCK_STREAM)
@@ -45,7 +46,7 @@ def open_connection(host: str, port: int, uses_tls: bool, ca: str, message: byte
         if context:
             # No waiting for the handshake here: a server that stalls in it would never let go of us.
             raw = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-        send(raw, message, host)
+        send(raw, message, RetryableError("tls_stalled", host) if uses_tls else RetryableError("stalled"))
         return raw
     except BaseException as error:
         plain.close()
@@ -54,8 +55,9 @@ def open_connection(host: str, port: int, uses_tls: bool, ca: str, message: byte
         raise run("net.tls_context", "refusal", host, ca, error)
 
 
-def send(raw, message: bytes, host: str) -> None:
-    """Send all of `message`, after the handshake if it is still to come. OSError or ValueError when that fails."""
+def send(raw, message: bytes, stalled: RetryableError) -> None:
+    """Send all of `message`, after the handshake if it is still to come. OSError or ValueError when that fails,
+    `stalled` when it takes longer than 20 s."""
     write = getattr(raw, "write", None) or raw.send
     poller = select.poll()
     poller.register(raw, select.POLLIN)
@@ -69,9 +71,9 @@ def send(raw, message: bytes, host: str) -> None:
                 raise
             count = 0
         view = view[count:]
-        if time.ticks_diff(time.ticks_ms(), start_ms) > _SEND_MS:
-            raise RetryableError("tls_stalled", host)
         if not count:
+            if time.ticks_diff(time.ticks_ms(), start_ms) > _SEND_MS:
+                raise stalled
             poller.poll(_POLL_MS)
 
 

@@ -38,5 +38,5 @@ def parse_json(content: bytes) -> object:
     """Return what this body says. RetryableError when it is not JSON."""
     try:
         return json.loads(str(content, "utf-8"))
-    except (ValueError, RuntimeError, MemoryError):  # the latter two for nesting too deep
+    except (ValueError, RuntimeError, MemoryError):  # the last two: nested too deep
         raise RetryableError("bad_answer", "no JSON")

@@ -10,7 +10,8 @@ from agent.runner import run
 
 
 def tls_context(host: str, ca: str):
-    """Return a TLS context that trusts the certificates in the file `ca`, PEM or DER."""
+    """Return a TLS context that trusts the certificates in the file `ca`, PEM or DER. PermanentError when there is
+    none."""
     if not ca:
         raise PermanentError("no_ca", host)
     gc.collect()  # what Python has, TLS cannot get

@@ -9,7 +9,7 @@ from agent.record import ARMED
 from agent.runner import run
 from micropython import const
 
-_HEADER_BYTES = const(288)  # what the header check needs
+_HEAD_BYTES = const(288)  # what the header check needs
 
 
 def check_and_arm(update, size_bytes: "int | None") -> None:
@@ -40,7 +40,7 @@ def _check(update, size_bytes: "int | None") -> None:
         raise RetryableError("wrong_hash")
     # First whether it is whole: what is damaged on its way here is worth another try, whatever its header says then.
     run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)
-    head = bytearray(_HEADER_BYTES)
+    head = bytearray(_HEAD_BYTES)
     update.slot.read(0, head)
     run("ota.header", "check_header", update, head, size_bytes or 0)
     littlefs = run("ota.bundle", "check_bundle", update.slot, update.release, update.device.settings.product)

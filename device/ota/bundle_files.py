@@ -61,7 +61,7 @@ class Bundle:
         self.size_bytes(path + (".mpy" if self._entry(path + ".mpy") >= 0 else ".py"))
 
     def text(self, path: str) -> str:
-        """Return the file at this path as text. ValueError when it is none."""
+        """Return the file at this path as text. ValueError when it is none, PermanentError as `size_bytes`."""
         size_bytes = self.size_bytes(path)
         start = struct.unpack_from("<I", self._index, self._entry(path) + 4)[0]
         return str(self._read(start, size_bytes), "utf-8")

@@ -11,7 +11,7 @@ def open_body(response):
 
     `readinto(view)` fills the view with the image's next bytes and returns how many, fewer only at the end; then
     `finish()` reads what follows the image. `size_bytes` is what it will give at most, None when the server did not
-    say; `surplus_bytes` is how much lower the truth may be."""
+    say; it may be too high by `surplus_bytes`."""
     length = response.headers.get("content-length", "")
     length_bytes = int(length) if length.isdigit() else None
     if "octet-stream" in response.headers.get("content-type", "").lower():
@@ -41,6 +41,7 @@ class RawBody:
 
 
 def finish(body, size_bytes: int) -> int:
-    """Read what follows the image, and return the size that it has. RetryableError when the answer is not complete."""
+    """Read what follows the image in the body, and return `size_bytes`. RetryableError when the answer is not
+    complete."""
     body.finish()
     return size_bytes

@@ -8,11 +8,11 @@ _MALFORMED = const(("bad_base64", "bad_firmware_body", "firmware_cut"))
 
 
 def handle(update, source: str, error: AgentError, is_bounded: bool) -> Next:
-    """Take the whole firmware where a patch has failed with this error; otherwise raise it, once a malformed answer has
-    counted as a try. `is_bounded`: had the answer been cut, that would have been the error."""
+    """Return the phase that takes the whole firmware, when this error is about a patch; otherwise raise it. An answer
+    that is complete (`is_bounded`: its end was marked) but malformed counts as a try, because each costs an erased
+    slot."""
     if is_bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
         error = RetryableError("patch_damaged", "end")
-    # So far a slot has been erased for it, and the next try's body may be as malformed: that has to end.
     if is_bounded and error.code in _MALFORMED and update.device.record.pending is update.pending:
         update.refuse(error)
     if not error.code.startswith("patch_") or error.code == "patch_cut":

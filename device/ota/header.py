@@ -10,7 +10,7 @@ import struct
 from agent.errors import PermanentError, RetryableError
 from micropython import const
 
-_HEADER_BYTES = const(288)  # image header, first segment's header, app descriptor
+_HEAD_BYTES = const(288)  # image header, first segment's header, app descriptor
 
 _MAGIC = const(0xE9)
 _SEGMENTS_MAX = const(16)
@@ -51,17 +51,17 @@ def _text(head, at: int) -> str:
 
 
 def check_header(update, head, size_bytes: int) -> None:
-    """Check an image by its first 288 bytes, `head`; it will have `size_bytes` at least. PermanentError says what is
-    wrong with it; RetryableError when they are not all there.
+    """Check an image by its first 288 bytes, `head`, and set the update's `release`; it will have `size_bytes` at
+    least, 0 when that is not known. PermanentError says what is wrong with it; RetryableError when `head` is shorter.
 
     It must be a release of this product, not below the floor, on a MicroPython that the agent can live on, for the chip
     of the running one, keep its secure version, and fit the slot."""
     if head and head[0] != _MAGIC:
         raise PermanentError("not_an_image", binascii.hexlify(head[:4]).decode())
-    if len(head) < _HEADER_BYTES:
+    if len(head) < _HEAD_BYTES:
         raise RetryableError("truncated", "head")
     new = Header(head)
-    own_head = bytearray(_HEADER_BYTES)
+    own_head = bytearray(_HEAD_BYTES)
     update.running.read(0, own_head)
     own = Header(own_head)
     revision = update.chip_revision

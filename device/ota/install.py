@@ -20,7 +20,7 @@ def install(device, target: Version, source: str) -> Next:
     response = None
     try:
         if update.offset:
-            response = run("ota.fetch", "fetch_rest", update, source)
+            response = run("ota.resume", "fetch_rest", update, source)
         else:
             response = run(source, "firmware", device, target.id, update.download)
         if response.status_code == _IM_USED:

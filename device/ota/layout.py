@@ -46,7 +46,7 @@ def find_hash(slot, size_bytes: "int | None", is_signed: bool) -> int:
     data_end = segments_end(slot, limit_bytes)
     if data_end is None:
         raise RetryableError("truncated", "segments")
-    hash_at = data_end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT
+    hash_at = _hash_at(data_end)
     end = hash_at + _HASH_BYTES
     if end > limit_bytes:
         raise RetryableError("truncated", "hash")
@@ -60,7 +60,7 @@ def find_hash(slot, size_bytes: "int | None", is_signed: bool) -> int:
 
 def fingerprint(slot) -> "str | None":
     """Return what tells the release in `slot` from others: half of its image's appended SHA-256, in hex (32
-    characters). None when there is no image."""
+    characters). None when its segments do not fit into the slot."""
     try:
         end = segments_end(slot, slot.size_bytes - _CHECKSUM_ALIGNMENT - _FINGERPRINT_BYTES)
     except RetryableError:
@@ -68,5 +68,10 @@ def fingerprint(slot) -> "str | None":
     if end is None:
         return None
     digest = bytearray(_FINGERPRINT_BYTES)
-    slot.read(end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT, digest)
+    slot.read(_hash_at(end), digest)
     return bytes(digest).hex()
+
+
+def _hash_at(data_end: int) -> int:
+    """Return where the hash begins: behind the checksum, in the last of 16 bytes."""
+    return data_end // _CHECKSUM_ALIGNMENT * _CHECKSUM_ALIGNMENT + _CHECKSUM_ALIGNMENT

@@ -25,7 +25,7 @@ def plan(device, target: Version) -> Update:
     update.day = run("ota.hold", "today", device)
     update.chip_revision = device.board.chip_revision()
     if not device.settings.signing_keys:
-        update.say("needs no signature: /config.json has no signing_keys")
+        update.say("needs no signature: this board has no signing_keys")
     if not begun or begun.phase == DOWNLOAD:
         update.pending.whole = begun is not None and begun.whole
         base = None if update.pending.whole else run("ota.layout", "fingerprint", slots.running)

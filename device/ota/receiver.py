@@ -4,16 +4,16 @@ from agent.errors import AgentError, PermanentError
 from agent.runner import Next, run
 from micropython import const
 
-_HEADER_BYTES = const(288)  # what the header check needs
+_HEAD_BYTES = const(288)  # what the header check needs
 _SECTOR_BYTES = const(4096)
 _IM_USED = const(226)
 
 
 def receive(update, response, body) -> Next:
-    """Have the firmware in the response's body written into the slot, if its header may run here, see `writer.write`.
-
-    AgentError when it may not, the body breaks off, or the flash fails."""
-    head = memoryview(bytearray(_HEADER_BYTES))
+    """Return the phase that writes the firmware in the response's body into the slot, once its header has been checked;
+    a download that goes on has been checked when it began. AgentError when it may not run here, or the body breaks
+    off."""
+    head = memoryview(bytearray(_HEAD_BYTES))
     head = head[: body.readinto(head)]
     offset = update.offset
     size_bytes = None if body.size_bytes is None else offset + body.size_bytes

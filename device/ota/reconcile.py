@@ -1,8 +1,8 @@
 """What runs, and what the record says about it: compared at every start, and the chip wins.
 
-An update is a transaction over two slots, otadata and the record (see `update`). Its order is what survives a power cut
-at any point: the record is written ahead of the first erase; a slot is armed only after the image in it has been read
-back and checked; the new version's Id is stored only once the new firmware runs and has proven itself.
+An update is a transaction over two slots, otadata and the record (see `install`). Its order is what survives a power
+cut at any point: the record is written ahead of the first erase; a slot is armed only after the image in it has been
+read back and checked; the new version's Id is stored only once the new firmware runs and has proven itself.
 """
 
 from agent.errors import AgentError, PermanentError
@@ -16,7 +16,9 @@ _ATTEMPTS_MAX = const(3)  # downloads or boots a version gets to prove itself
 
 
 def reconcile(device) -> Running:
-    """Bring the record in line with what runs, and return that. A trial leaves the record as it is."""
+    """Bring the record in line with what runs, and return that; a trial has still to show what is to be recorded.
+
+    PermanentError on a board without two slots, RetryableError when flash fails."""
     record = device.record
     record.save()  # what flash could not take before
     slots = Slots(device.board.Partition)

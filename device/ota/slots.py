@@ -56,9 +56,10 @@ class Slots:
         return Slot(self._partition(label))
 
     def free(self) -> Slot:
-        """Return the slot the next firmware goes into.
+        """Return the slot the next firmware goes into, once otadata chooses the running one, see `_hold_running`.
 
-        RuntimeError while the running firmware is on trial: the other slot is then the way back."""
+        RuntimeError while the running firmware is on trial: the other slot is then the way back. PermanentError without
+        another slot."""
         if self.on_trial():
             raise RuntimeError("on trial")
         slot = Slot(self.running.partition.get_next_update())

@@ -8,9 +8,9 @@ from .slots import Slots
 
 
 def prove(device, running: Running) -> None:
-    """End the trial of the running release with success: its slot is whole.
+    """Check the running slot's image, mark it valid, and record it as installed.
 
-    AgentError when it is not, or when the mark did not stick; the trial then goes on until its time is up."""
+    AgentError when it is not whole, or the mark did not stick; the trial then goes on until its time is up."""
     record = device.record
     slots = Slots(device.board.Partition)
     # What was armed has passed the check of its signature with the keys trusted then; it may itself bring others.

@@ -1,8 +1,8 @@
 """Writing a firmware into a slot, sector by sector.
 
-How far a try got is not written down, the slot itself tells: each sector is erased before its predecessor is
-programmed, so that the first blank one stands where writing stopped. That costs no write, and need not be believed: the
-image is checked as a whole in the end.
+How far a try got is not written down, the slot itself tells: where the size is certain, each sector is erased before
+its predecessor is programmed, so that the first blank one stands where writing stopped. That costs no write, and need
+not be believed: the image is checked as a whole in the end.
 """
 
 from agent.errors import RetryableError
@@ -15,11 +15,11 @@ _BUFFER_BYTES = const(2048)  # half a sector: many heaps have no 4 KiB in one pi
 
 
 def write(update, body, head, at: int, end: "int | None", size_bytes: "int | None") -> Next:
-    """Write `head`, and what follows it in `body`, from byte `at` of the update's slot on.
+    """Write `head`, and what follows it in `body`, from byte `at` of the update's slot on. Return the phase that reads
+    the body's rest, and gives the firmware's size in bytes; above the slot's size for one that does not fit.
 
-    What follows, `decoder.finish`, returns where it ends; more than the slot's size for a firmware that is larger than
-    it. A sector is erased before it is written; with `end`, where the file certainly ends, the next one is erased then;
-    `size_bytes` is for the progress bar. RetryableError when the body breaks off or the flash fails."""
+    A sector is erased before it is written; with `end`, where the firmware certainly ends, the next one is erased as
+    well. `size_bytes` is for the progress bar. RetryableError when the body breaks off or the flash fails."""
     slot, device = update.slot, update.device
     title = f"[4/5] firmware {update.target.name} into {slot.label}"
     view = memoryview(bytearray(_BUFFER_BYTES))

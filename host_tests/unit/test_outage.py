@@ -6,6 +6,8 @@ from agent.errors import PermanentError, RetryableError
 from gadgetkeeper import things
 
 from host_tests.fakes.device import FakeBoard, fake_device
+from tools.proof import in_process
+from tools.proof.reply import Reply
 from tools.twin import hardware
 
 SILENCE = RetryableError("no_answer", "server", "ETIMEDOUT")
@@ -211,6 +213,35 @@ def test_what_was_measured_meanwhile_is_sent_later_with_its_time_and_the_newest_
         assert world.report(31, "other") is None
         assert world.heard[2:] == [("temperature", 21, 60), ("other", 31, 120)]
         assert world.report(32) is None and len(world.heard) == 5, "sent twice"
+
+
+def test_value_is_told_as_the_json_that_it_is():
+    told = []
+
+    def answer(method, url, data, headers):
+        told.append((method, data, headers["Content-Type"]))
+        return Reply(b"", status_code=204)
+
+    device = fake_device(FakeBoard())
+    device.settings.server = "http://server"
+    device.record.save(thing_id="a", api_key="b")
+    in_process.serve(answer)
+    try:
+        for value in (None, 21.5, "on", [1]):
+            device.report("state", value)
+    finally:
+        in_process.stop()
+    assert told == [("PUT", text, "application/json") for text in (b"null", b"21.5", b'"on"', b"[1]")]
+
+
+def test_memory_that_does_not_suffice_is_not_called_silence():
+    with World() as world:
+        world.device.schedule.failures = 99
+        try:
+            outage.climb(world.device, MemoryError())
+        except hardware.PowerLoss:
+            assert "too little memory" in world.device.console.lines[-1]
+        assert world.board.resets == 1
 
 
 def test_restart_loses_no_reading_and_hardly_its_time():

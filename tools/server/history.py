@@ -19,8 +19,9 @@ STATUS = "status"
 REPORTS_KEPT = 64
 """How many of a thing's reports are kept."""
 
-FAILED_PHASES = ("trial", "given up")
-"""What a device calls an update that ended badly: its trial, or all attempts at it."""
+FAILED_PHASES = ("trial", "given up", "left")
+"""What a device calls an update that ended badly: its trial, all attempts at it, or its time after
+the trial, so that the board has left it."""
 
 _READING_MAX_CHARS = 64  # longer values are kept as the last one only
 _REPORT_MAX_CHARS = 1024

@@ -196,7 +196,7 @@ def test_one_bad_canary_of_two_pauses_whatever_the_minimum(world):
     assert world.rollout(rollout_id).state == "paused"
 
 
-@pytest.mark.parametrize("phase", ["trial", "given up"])
+@pytest.mark.parametrize("phase", ["trial", "given up", "left"])
 def test_version_that_fails_is_paused_by_itself(world, phase):
     rollout_id = world.start(failedShareMaxPercent=10)
     few = world.poll(*world.serials)

@@ -64,7 +64,9 @@ def state():
     picked["update"] = update
     verdict = pick(record.get("verdict"), "versionId", "attempt", "code")
     if verdict:
-        verdict["phase"] = one_of(record["verdict"].get("phase"), ("download", "trial", "installed", "given up"))
+        verdict["phase"] = one_of(
+            record["verdict"].get("phase"), ("download", "trial", "installed", "given up", "left")
+        )
     picked["verdict"] = verdict
     return picked
 

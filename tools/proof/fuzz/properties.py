@@ -407,7 +407,7 @@ _NUMBERS = [-1, 0, 1, 3, 9000, 1 << 31, 1 << 70, True, 1.5]
 _ODD = [None, "", "x", "a/b", "\r\nX: y", "x" * 65, "\u00e4", [], [1], {}, {"a": 1}, *_NUMBERS, _GONE]
 _KINDS: dict[str, list] = {
     "slot": ["ota_0", "ota_1", "ota_7", "otadata", "vfs"],
-    "phase": ["download", "armed", "rolled back", "installed", "given up"],
+    "phase": ["download", "armed", "rolled back", "installed", "given up", "left"],
     "versionId": ["1" * 32, "2" * 32, rounds.GOOD],
     "etag": ['"one"', 'W/"one"', "one", '"' + "x" * 200 + '"'],
     "wifi": [[["twin", "x"]], [["twin"]], [[1, 2]], ["ab"], [["a", "b", ["1.2.3.4"]]], [[]], [{}], [None]],

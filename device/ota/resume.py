@@ -1,4 +1,5 @@
-"""Asking for a firmware: as a patch where that may be, and for no more than what is missing of it."""
+"""Asking for the rest of an interrupted download: as a patch where that may be, and for no more than what is
+missing."""
 
 import io
 
