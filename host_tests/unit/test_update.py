@@ -874,6 +874,15 @@ def test_of_two_otadata_records_that_name_a_slot_the_newer_one_counts():
         assert board.state("ota_0") == otadata.VALID, newer
 
 
+def test_otadata_record_whose_check_value_does_not_fit_is_none():
+    board = Bench()
+    otadata.write_record(hardware.flash, 0xD000, 0, 1, otadata.VALID)
+    otadata.write_record(hardware.flash, 0xD000, 1, 3, otadata.ABORTED)
+    assert board.state("ota_0") == otadata.ABORTED
+    hardware.flash.program(0xD000 + 0x1000 + 28, b"\0")  # torn
+    assert board.state("ota_0") == otadata.VALID
+
+
 def test_record_remembers_that_the_proven_release_takes_signed_ones_alone():
     for keys in ([], ["ab" * 32]):
         board = Bench()
