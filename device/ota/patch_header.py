@@ -22,7 +22,7 @@ _WINDOW_MIN_BITS = const(9)
 _WINDOW_MAX_BITS = const(12)
 
 
-class Header:
+class PatchHeader:
     """What a patch says of itself.
 
     `base_bytes` and `base_sha256` are those of the release it is for, `size_bytes` and `sha256` of the one it makes, of
@@ -44,7 +44,7 @@ class Header:
         return struct.unpack_from("<I", self._table, block * _OFFSET_BYTES)[0]
 
 
-def read_header(response, slot_bytes: int) -> Header:
+def read_header(response, slot_bytes: int) -> PatchHeader:
     """Read a patch's header from `response`, whose `readinto` then goes on with the first block.
 
     PermanentError for a patch that this reader does not know, or whose release is larger than the slot; RetryableError
@@ -74,10 +74,10 @@ def read_header(response, slot_bytes: int) -> Header:
         if offset < at or offset >= size_bytes or (place == 0 and offset > at):
             raise _damaged("table")
         at = offset
-    return Header(fixed, table)
+    return PatchHeader(fixed, table)
 
 
-def check_base(header: Header, running, view: memoryview) -> None:
+def check_base(header: PatchHeader, running, view: memoryview) -> None:
     """Check that the slot `running` holds what the patch is for, if it is for anything; `view` is scratch memory.
     PermanentError when not."""
     if header.base_bytes and not _holds(running, header.base_bytes, header.base_sha256, view):

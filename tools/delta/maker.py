@@ -82,7 +82,7 @@ def apply_patch(base: bytes, patch: bytes, first_block: int = 0) -> bytes:
 
 
 def read_header(patch: bytes):
-    """The patch's header, a device's `ota.patch_header.Header`. PatchError when a device refuses it."""
+    """The patch's header, a device's `ota.patch_header.PatchHeader`. PatchError when a device refuses it."""
     with _verdict():
         return _device_module("ota.patch_header").read_header(io.BytesIO(patch), _SLOT_MAX_BYTES)
 

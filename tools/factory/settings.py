@@ -36,8 +36,8 @@ def own_files(serial: str, server: str, **config: object) -> dict[str, bytes]:
 
 
 def state_file(version_id: str, fingerprint: str) -> dict[str, bytes]:
-    """The agent's record of a board that leaves the factory with a published version in ota_0: it is installed, and
-    not confirmed yet."""
+    """Return the agent's record, {path: content}, of a board that leaves the factory with a published version in ota_0:
+    it is installed, and not confirmed yet. FactoryError when this is no version's Id."""
     if not ondevice.is_serial(version_id):
         raise FactoryError(f"{version_id!r} is no version Id: the server lists them (VERSION_ID=…)")
     record = {"versionId": version_id, "slot": "ota_0", "image": fingerprint, "confirmed": False}

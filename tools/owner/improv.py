@@ -55,8 +55,8 @@ class Improv:
         self._heard = b""
 
     def device(self) -> list[str]:
-        """Wait for a board in its setup; what it says of itself: product, release, chip, its network's name. BoardError
-        when none answers."""
+        """Wait for a board in its setup, and return what it says of itself: [product, release, chip, network's name].
+        BoardError when none answers."""
         return self._ask(_TELL_DEVICE)[0].texts
 
     def networks(self) -> list[Network]:

@@ -204,11 +204,11 @@ class Vendor:
         return self._call("GET", f"/v1/things/{_part(thing_id)}.json")
 
     def reports(self, thing_id: str) -> list[dict]:
-        """What a thing has told about its updates, oldest first: {at, value}."""
+        """Return what a thing has told about its updates, oldest first: [{"at": ISO 8601, "value": JSON}, ...]."""
         return self._call("GET", f"/v1/things/{_part(thing_id)}/reports.json")
 
     def history(self, thing_id: str, property_id: str) -> list[dict]:
-        """The values of a property that are kept, oldest first: {at, value}."""
+        """Return the values of a property that are kept, oldest first: [{"at": ISO 8601, "value": JSON}, ...]."""
         return self._call("GET", f"/v1/things/{_part(thing_id)}/properties/{_part(property_id)}/history.json")
 
     def events(self, **filters: str | int) -> list[dict]:

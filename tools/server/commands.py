@@ -411,7 +411,7 @@ def pick(kind: str, candidates: list[dict], wanted: str) -> dict:
 
 @contextmanager
 def upload_progress(size_bytes: int) -> Iterator[Callable[[int], None] | None]:
-    """What to tell the bytes sent so far: a bar, when a person watches."""
+    """Yield what is to be called with the bytes sent so far: it draws a bar; None when no person watches."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 

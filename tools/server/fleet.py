@@ -26,7 +26,7 @@ class Counted:
 
     @property
     def total(self) -> int:
-        """All things."""
+        """Return the number of things."""
         return sum(self.things.values())
 
 

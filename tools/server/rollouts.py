@@ -155,7 +155,8 @@ def resume(session: Session, who: Caller, rollout_id: str, at: int) -> Rollout:
 
 
 def cancel(session: Session, who: Caller, rollout_id: str, reason: str) -> Rollout:
-    """The template's target is everybody's again, also theirs who run the version. 409 when it has ended."""
+    """End the rollout, and return it: the template's target is everybody's again, also theirs who run the version. 409
+    when it has ended."""
     rollout = _locked(session, rollout_id, (RUNNING, PAUSED), "cancelled")
     rollout.state, rollout.reason = CANCELLED, reason or f"by {who.name}"
     session.get_one(Template, rollout.template_id).rollout_id = None

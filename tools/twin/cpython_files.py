@@ -19,7 +19,7 @@ _MODES = {_FILE: 0x8000, _FOLDER: 0x4000}
 
 
 def mount(partition):
-    """Put the littlefs of this partition in the place of the host's files; gives the `Files`. OSError without one."""
+    """Put the littlefs of this partition in the host's files' place, and return its `Files`. OSError without one."""
     lfs = LittleFS(
         context=_Blocks(partition),
         mount=False,

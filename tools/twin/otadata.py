@@ -16,7 +16,7 @@ def crc(sequence):
 
 
 def read_records(flash, address):
-    """Both records as [sequence, state, crc_fits]."""
+    """Return both records as (sequence, state, whether the check value fits)."""
     records = []
     for sector in range(2):
         sequence, _, state, check = struct.unpack(_RECORD, flash.read(address + sector * SECTOR_BYTES, 32))
