@@ -16,6 +16,7 @@ def write_record(record, root: str) -> None:
 
 
 def _encode(record) -> dict:
+    # Some names there are older than those of the attributes.
     members = {
         "thingId": record.thing_id,
         "apiKey": record.api_key,
