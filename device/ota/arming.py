@@ -64,4 +64,4 @@ def _write_ahead(update) -> None:
     pending.phase = ARMED
     pending.image = run("ota.layout", "fingerprint", update.slot)
     pending.head = pending.etag = pending.size_bytes = None
-    update.device.record.write_ahead(pending, quarantined=None)
+    update.device.record.write_ahead(pending)

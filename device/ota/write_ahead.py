@@ -18,5 +18,5 @@ def write_ahead(update, body, head, etag: "str | None", size_bytes: "int | None"
         pending.whole = not is_patch  # the rest comes as the beginning did
     record.downloads = record.downloads + 1 if record.day == update.day else 1
     record.day = update.day
-    record.write_ahead(pending, quarantined=None)
+    record.write_ahead(pending)
     return Next("ota.writer", "write", update, body, head, 0, pending.size_bytes, size_bytes)

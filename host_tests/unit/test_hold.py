@@ -1,6 +1,6 @@
 """What never works must not wear the flash out: downloads a day, malformed bodies, and when a quarantine ends."""
 
-from agent.errors import RetryableError
+from agent.errors import PermanentError, RetryableError
 from agent.record import Pending, Version
 from gadgetkeeper.refusal import refusal
 from ota import hold
@@ -156,6 +156,22 @@ def test_quarantine_lasts_while_the_target_does_and_ends_when_another_was_seen()
     assert not server.reach(board, V1), "in step"
     assert "quarantined" not in board.saved()
     assert server.reach(board) and server.given == 1
+
+
+def test_refusal_means_what_its_call_makes_of_it():
+    for name, status, error, code in (
+        ("activate", 401, PermanentError, "refused"),
+        ("activate", 403, PermanentError, "not_allowed"),
+        ("activate", 404, PermanentError, "not_registered"),
+        ("get target version", 401, RetryableError, "key_dropped"),
+        ("get target version", 403, PermanentError, "refused"),
+        ("get target version", 410, PermanentError, "no_target"),
+        ("get target version", 408, RetryableError, "server_error"),
+        ("get target version", 429, RetryableError, "server_error"),
+        ("get target version", 500, RetryableError, "server_error"),
+    ):
+        found = refusal(name, Reply(status_code=status), True)
+        assert type(found) is error and found.code == code, (name, status)
 
 
 def test_server_that_is_not_verified_is_left_alone_for_an_hour_at_most():

@@ -2,7 +2,7 @@
 
 from agent import backoff, outage, round
 from agent import device as agent_device
-from agent.errors import PermanentError, RetryableError
+from agent.errors import AgentError, PermanentError, RetryableError
 from gadgetkeeper import things
 
 from host_tests.fakes.device import FakeBoard, fake_device
@@ -215,23 +215,49 @@ def test_what_was_measured_meanwhile_is_sent_later_with_its_time_and_the_newest_
         assert world.report(32) is None and len(world.heard) == 5, "sent twice"
 
 
-def test_value_is_told_as_the_json_that_it_is():
-    told = []
+class Replies:
+    """A server that gives these replies; use it as a context manager. `told` is what it has heard: method, address,
+    body and its type."""
 
-    def answer(method, url, data, headers):
-        told.append((method, data, headers["Content-Type"]))
-        return Reply(b"", status_code=204)
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.told = []
+        self.device = fake_device(FakeBoard())
+        self.device.settings.server = "http://server/"
+        self.device.record.save(thing_id="a", api_key="b")
 
-    device = fake_device(FakeBoard())
-    device.settings.server = "http://server"
-    device.record.save(thing_id="a", api_key="b")
-    in_process.serve(answer)
-    try:
-        for value in (None, 21.5, "on", [1]):
-            device.report("state", value)
-    finally:
+    def __enter__(self):
+        in_process.serve(self._answer)
+        return self
+
+    def __exit__(self, *exception):
         in_process.stop()
-    assert told == [("PUT", text, "application/json") for text in (b"null", b"21.5", b'"on"', b"[1]")]
+
+    def _answer(self, method, url, data, headers):
+        self.told.append((method, url, data, headers.get("Content-Type")))
+        return self.replies.pop(0)
+
+
+def test_value_is_told_as_the_json_that_it_is():
+    values = ((None, b"null"), (21.5, b"21.5"), ("on", b'"on"'), ([1], b"[1]"))
+    with Replies(*[Reply(b"", status_code=204) for _ in values]) as server:
+        for value, _ in values:
+            server.device.report("state", value)
+    url = "http://server/v1/things/a/properties/state/value.json"
+    assert server.told == [("PUT", url, text, "application/json") for _, text in values], server.told
+
+
+def test_answer_ends_an_outage_and_is_progress_even_when_it_is_a_refusal():
+    for status in (204, 404, 500):
+        reply = Reply(b"", status_code=status)
+        with Replies(reply) as server:
+            server.device.schedule.silent_since_ms = 5
+            try:
+                server.device.report("state", 1)
+            except AgentError:
+                assert status != 204
+            assert server.device.schedule.silent_since_ms is None and server.device.board.fed == 1, status
+            assert reply.closed, status
 
 
 def test_memory_that_does_not_suffice_is_not_called_silence():

@@ -204,6 +204,15 @@ def test_patch_that_is_incomplete_at_the_server_is_no_reason_to_ask_for_ever():
         expect_whole(Bench(OLD), a_server(patch=PATCH[:size_bytes] or b"G"))
 
 
+def test_patch_whose_end_nobody_marks_may_have_been_cut_and_is_asked_for_again():
+    board, server = Bench(OLD), a_server(patch=PATCH[:-200])
+    server.bounded = False
+    raises(RetryableError, "patch_cut", board.install, server)
+    server.patch, server.bounded = PATCH, True
+    board.install(server)
+    assert {kind for kind, _ in server.asked} == {"patch"} and is_installed(board), server.asked
+
+
 def test_patch_that_makes_something_else_is_never_armed_and_not_tried_again():
     lie = bytearray(NEW)
     lie[25000] ^= 1

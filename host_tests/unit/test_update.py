@@ -155,6 +155,7 @@ def test_every_form_reaches_the_free_slot_and_arms_it():
         board.install(Api(make))
         assert read(board.slot(), len(NEW)) == NEW
         assert board.slots.chosen().label == "ota_1"
+        assert not {"head", "etag", "size"} & set(board.saved()["update"]), "what is armed is no download any more"
         assert board.state() == otadata.NEW
         assert board.saved()["versionId"] == V1
 

@@ -14,7 +14,7 @@ _MAIN, _TRIAL, _WRITE = "device/main.py:provision", "device/ota/trial.py:prove",
 _CHECK_AND_ARM = f"{_ARMING}:check_and_arm"
 
 _SAVE_TO_FLASH = 'run("agent.record_writer", "write_record", self, self._root)'
-_WRITE_AHEAD = "update.device.record.write_ahead(pending, quarantined=None)"
+_WRITE_AHEAD = "update.device.record.write_ahead(pending)"
 _OR_REFUSE = "try: ...\nexcept AgentError as error: ..."
 _CHECK_IMAGE = 'run("ota.image", "check_image", update.slot, size_bytes, update.device.settings.signing_keys)'
 _CHECK_HEADER_ON_FLASH = 'run("ota.header", "check_header", update, head, size_bytes or 0)'
@@ -86,7 +86,7 @@ MUTANTS = [
         f"{_ARMING}:_write_ahead",
         replace_statement(
             _WRITE_AHEAD,
-            "update.device.record.write_ahead(pending, quarantined=None, version_id=pending.version_id)",
+            "update.device.record.write_ahead(pending, version_id=pending.version_id)",
         ),
     ),
     Mutant(
@@ -111,9 +111,7 @@ MUTANTS = [
     Mutant(
         "the record is not written ahead of the first erase",
         f"{_WRITE_AHEAD_FILE}:write_ahead",
-        replace_statement(
-            "record.write_ahead(pending, quarantined=None)", "record.pending = pending", "record.quarantined = None"
-        ),
+        replace_statement("record.write_ahead(pending)", "record.pending = pending"),
     ),
     Mutant(
         "the record is written before the header is checked",
