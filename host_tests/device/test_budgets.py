@@ -11,8 +11,8 @@ from tools.proof.bench.board import How
 from tools.twin.paths import DEVICE
 
 # Above idle, the agent's own code included. The goal is 36 KiB; what it is, and why, says docs/performance.md.
-HEAP_MOST_BYTES = 50 * 1024
-INFLATING_HEAP_MOST_BYTES = 60 * 1024  # with the inflater's window and its code
+HEAP_MOST_BYTES = 47 * 1024
+INFLATING_HEAP_MOST_BYTES = 56 * 1024  # with the inflater's window and its code
 PIECES_BYTES = (4160, 2080)  # with the larger ones it takes whole sectors, with the smaller ones it makes do
 STATE_WRITES = 6
 HELD_BYTES = 15 * 1024  # on this 64-bit VM; half of it on a board
