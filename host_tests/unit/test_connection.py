@@ -3,7 +3,9 @@
 import sys
 
 import net.connection
-from agent.errors import AgentError
+from agent.device import Link
+from agent.errors import AgentError, PermanentError
+from net.sender import Address
 
 
 class Plain:
@@ -73,3 +75,61 @@ def test_failed_handshake_is_a_refusal_and_lets_go_of_the_socket():
     for error in (OSError(5), ValueError("invalid cert")):
         raised, is_closed = opened(error)
         assert raised.code == "tls_failed" and is_closed
+
+
+class Kept:
+    """A TLS connection that was kept; `idle` while nothing has arrived on it. `sent` is what went over it."""
+
+    def __init__(self, idle):
+        self.idle = idle
+        self.closed = False
+        self.sent = b""
+
+    def readinto(self, buffer):
+        return None if self.idle else 0
+
+    def write(self, view):
+        self.sent += bytes(view)
+        return len(view)
+
+    def close(self):
+        self.closed = True
+
+
+class Poll:
+    """Stands in place of `select`."""
+
+    POLLIN = 1
+
+    def poll(self):
+        return self
+
+    def register(self, raw, events):
+        pass
+
+
+def test_kept_connection_carries_requests_to_its_own_server_alone_and_is_closed_otherwise():
+    select, net.connection.select = net.connection.select, Poll()
+    try:
+        for origin, idle, is_used in (
+            ("https://a", True, True),
+            ("https://b", True, False),
+            ("https://a:444", True, False),
+            ("https://a", False, False),
+        ):
+            link = Link()
+            link.raw, link.origin = kept, _ = Kept(idle), "https://a"
+            found = net.connection.reuse(link, origin, b"GET")
+            assert (found is kept) is is_used and kept.closed is not is_used, origin
+            assert kept.sent == (b"GET" if is_used else b"") and link.raw is None, origin
+    finally:
+        net.connection.select = select
+
+
+def test_password_in_an_address_is_in_no_error():
+    for url in ("http://vendor:secret@host:99999/", "ftp://vendor:secret@host/", "https://vendor:secret@:443/"):
+        try:
+            Address(url)
+            raise AssertionError(url)
+        except PermanentError as error:
+            assert error.code == "bad_server" and "secret" not in str(error.args), error.args
