@@ -1,4 +1,8 @@
-"""What an error says to people, from `errors.txt`: each line is a code and a sentence."""
+"""What an error says to people: a sentence from `errors.txt`, where each line is a code and a sentence; one word for
+an error that is not the agent's.
+"""
+
+import errno
 
 from micropython import const
 
@@ -17,6 +21,13 @@ def sentence(error: Exception) -> str:
         text = ""
     call = error.call + ": " if error.call else ""
     return f"{call}{text or error.args[1:]} [{error.code}]"
+
+
+def reason(error: BaseException) -> str:
+    """Return it in one word: the name of the error's errno, or its type."""
+    if isinstance(error, OSError) and error.args:
+        return getattr(errno, "errorcode", {}).get(error.args[0], str(error.args[-1]))
+    return type(error).__name__
 
 
 def _template(code: str) -> str:

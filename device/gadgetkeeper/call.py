@@ -16,7 +16,7 @@ def call(device, name: str, text: "str | None" = None, headers: "dict | None" = 
     `names` fill the path: `serial`, `version`, `property`. Status 206, 226 and 416 are a success only where the headers
     have asked for a part or a patch."""
     try:
-        response = urequests.request(**run("gadgetkeeper.message", "message", device, name, text, headers, names))
+        response = urequests.request(**run("gadgetkeeper.routes", "message", device, name, text, headers, names))
         device.server_date = response.headers.get("date", "")
         device.schedule.silent_since_ms = None
         device.board.feed()

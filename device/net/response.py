@@ -130,7 +130,7 @@ class Response:
                     return some
             except OSError as error:
                 if error.errno != _EAGAIN:
-                    raise self._cut(run("net.reason", "reason", error))
+                    raise self._cut(run("agent.sentences", "reason", error))
             # A look at the clock is for those who keep us waiting.
             now_ms = self._elapsed_ms()
             if limit_ms is None:

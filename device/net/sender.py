@@ -57,7 +57,7 @@ def unreachable(url: str, error: Exception) -> AgentError:
     """Return the error for a server whose connection has failed with this one."""
     unknown = isinstance(error, OSError) and (error.errno or 0) < 0  # so says getaddrinfo
     return RetryableError(
-        "no_address" if unknown else "no_answer", Address(url).host, run("net.reason", "reason", error)
+        "no_address" if unknown else "no_answer", Address(url).host, run("agent.sentences", "reason", error)
     )
 
 

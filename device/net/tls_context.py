@@ -32,7 +32,7 @@ def tls_context(host: str, ca: str):
         if count == 0:
             raise ValueError
     except (OSError, ValueError) as error:
-        raise PermanentError("bad_ca", ca, run("net.reason", "reason", error))
+        raise PermanentError("bad_ca", ca, run("agent.sentences", "reason", error))
     return context
 
 
@@ -50,5 +50,7 @@ def refusal(host: str, ca: str, error: BaseException) -> RetryableError:
         if words in str(error):
             return RetryableError(code, host, ca, "{}-{:02}-{:02}".format(*time.localtime()))
     return RetryableError(
-        "tls_failed", host, str(error).strip() if isinstance(error, ValueError) else run("net.reason", "reason", error)
+        "tls_failed",
+        host,
+        str(error).strip() if isinstance(error, ValueError) else run("agent.sentences", "reason", error),
     )

@@ -29,7 +29,7 @@ def install(device, target: Version, source: str) -> Next:
             body = run("ota.decoder", "open_body", response)
         size_bytes = run("ota.receiver", "receive", update, response, body)
     except AgentError as error:
-        return Next("ota.download_failure", "handle", update, source, error, bool(response and response.bounded))
+        return Next("ota.reconcile", "handle_failure", update, source, error, bool(response and response.bounded))
     finally:
         if response:
             response.close()

@@ -5,13 +5,14 @@ cut at any point: the record is written ahead of the first erase; a slot is arme
 read back and checked; the new version's Id is stored only once the new firmware runs and has proven itself.
 """
 
-from agent.errors import AgentError, PermanentError
+from agent.errors import AgentError, PermanentError, RetryableError
 from agent.record import ARMED, DOWNLOAD, ROLLED_BACK, Pending, Running
-from agent.runner import run
+from agent.runner import Next, run
 from micropython import const
 
 from .slots import Slots
 
+_MALFORMED = const(("bad_base64", "bad_firmware_body", "firmware_cut"))
 _ATTEMPTS_MAX = const(3)  # downloads or boots a version gets to prove itself
 
 
@@ -106,6 +107,21 @@ def record_refusal(record, pending, error: AgentError) -> None:
         return
     # Perhaps the way here has damaged a sound image: the next try starts with nothing of it.
     take_whole(record, pending, error, outcome=outcome(pending, "download"))
+
+
+def handle_failure(update, source: str, error: AgentError, is_bounded: bool) -> Next:
+    """Return the phase that takes the whole firmware, when this error is about a patch; otherwise raise it. An answer
+    that is complete (`is_bounded`: its end was marked) but malformed counts as a try, because each costs an erased
+    slot."""
+    if is_bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
+        error = RetryableError("patch_damaged", "end")
+    if is_bounded and error.code in _MALFORMED and update.device.record.pending is update.pending:
+        update.refuse(error)
+    if not error.code.startswith("patch_") or error.code == "patch_cut":
+        raise error
+    update.say(run("agent.sentences", "sentence", error) + "; taking the whole firmware instead")
+    take_whole(update.device.record, update.pending, error)
+    return Next("ota.install", "install", update.device, update.target, source)
 
 
 def take_whole(record, pending, error: AgentError, **changes) -> None:

@@ -17,7 +17,12 @@ sys.path[:0] = ["device", "tools/twin/chip"]
 from agent import settings
 print(json.dumps([(each.name, each.default, each.name in settings.RELEASE_SETTINGS) for each in settings.table()]))
 """
-ONLY_IN_STATUS = {"rolled_back", "interrupted"}  # of the record, never said on the console
+ONLY_IN_STATUS = {
+    "rolled_back",
+    "interrupted",
+    "never_started",
+    "keeps_crashing",
+}  # of the record, never said on the console
 
 
 def codes():
