@@ -116,7 +116,7 @@ def handle_failure(update, source: str, error: AgentError, is_bounded: bool) -> 
     if is_bounded and error.code == "patch_cut":  # the answer is complete, the patch in it is not
         error = RetryableError("patch_damaged", "end")
     if is_bounded and error.code in _MALFORMED and update.device.record.pending is update.pending:
-        update.refuse(error)
+        record_refusal(update.device.record, update.pending, error)
     if not error.code.startswith("patch_") or error.code == "patch_cut":
         raise error
     update.say(run("agent.sentences", "sentence", error) + "; taking the whole firmware instead")
