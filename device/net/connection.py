@@ -20,7 +20,7 @@ def reuse(link, origin: str, message: bytes):
     raw, link.raw = link.raw, None
     try:
         if origin == link.origin and _is_idle(raw):
-            send(raw, message, RetryableError("stalled"))
+            send(raw, message, _stalled(origin, True))
             return raw
     except Exception:  # a server may close a kept connection at any time
         pass
@@ -46,7 +46,7 @@ def open_connection(host: str, port: int, uses_tls: bool, ca: str, message: byte
         if context:
             # No waiting for the handshake here: a server that stalls in it would never let go of us.
             raw = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-        send(raw, message, RetryableError("tls_stalled", host) if uses_tls else RetryableError("stalled"))
+        send(raw, message, _stalled(host, uses_tls))
         return raw
     except BaseException as error:
         plain.close()
@@ -75,6 +75,11 @@ def send(raw, message: bytes, stalled: RetryableError) -> None:
             if time.ticks_diff(time.ticks_ms(), start_ms) > _SEND_MS:
                 raise stalled
             poller.poll(_POLL_MS)
+
+
+def _stalled(host: str, uses_tls: bool) -> RetryableError:
+    """Return the error for a server that takes no request; both count as silence, see `agent.outage`."""
+    return RetryableError("tls_stalled", host) if uses_tls else RetryableError("no_answer", host, "it takes no request")
 
 
 def _is_idle(raw) -> bool:
